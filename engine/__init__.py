@@ -1,0 +1,1 @@
+"""What the product knows: decoding, hashing, storing, joining, clustering, scoring."""

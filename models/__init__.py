@@ -1,0 +1,1 @@
+"""Embedders behind one small interface; the only folder that touches model weights."""
