@@ -1,0 +1,459 @@
+"""A dataset: one folder with a catalog, rows, an index and previews, and what can be asked of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinlens.engine import duplicates, relations, scores, search
+from twinlens.engine.catalog import Catalog, Failure, ImageRecord, NewImage, catalog_path
+from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch, NotADataset
+from twinlens.engine.explain import explain
+from twinlens.engine.ingest import Ingest, IngestOptions, IngestReport, OnProgress, Progress
+from twinlens.engine.keeper import DEFAULT_RULES
+from twinlens.engine.lock import WriterLock
+from twinlens.engine.previews import Previews
+from twinlens.engine.results import Cluster, EvidenceMode, Explanation, Linkage, Neighbour, Pair, Uniqueness
+from twinlens.engine.similarity import unit_rows
+from twinlens.engine.snapshot import Snapshot
+from twinlens.engine.storage import is_writable, storage_errors
+from twinlens.engine.types import DecodePolicy, Embedder, ModelDescription, ModelLoader, OperatingPoints
+from twinlens.engine.vectors import VectorFile
+
+MAX_PAIRS = 50_000_000
+"""Pairs that one answer serves, copies counted once."""
+
+_NAMESPACE = uuid.UUID("5d2a1f0e-8f3b-5c7d-9a64-1f6f0f7c1f10")
+_UNCALIBRATED = OperatingPoints(strict=0.98, default=0.95, loose=0.90, measured=False)
+_VECTOR_FLOOR = 0.80
+_CPU_BATCH = 32
+_CUDA_BATCH = 256
+
+
+class Dataset:
+    """Images, their rows, and what they are to each other, in one folder.
+
+    Any number of processes may read; one at a time may write, and holds a lock while it does.
+    Threads share a Dataset only with their own lock around it.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog, models: ModelLoader | None, device: str) -> None:
+        self.folder = folder
+        self._catalog = catalog
+        self._models = models
+        self._device = device
+        self._lock = WriterLock(folder)
+        self._previews = Previews(folder)
+        self._embedder: Embedder | None = None
+        self._snapshot: Snapshot | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.description = ModelDescription.from_json(catalog.meta("model"))
+        committed = int(catalog.meta("rows"))
+        path = folder / "vectors.f16"
+        self._vectors = VectorFile.open(path, self.description.dim, self.description.fingerprint, committed)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, folder: str | Path, embedder: Embedder, *, namespace: str | None = None) -> Dataset:
+        """Make an empty dataset whose vectors come from `embedder`.
+
+        Args:
+            folder: where; made if it is not there.
+            embedder: the model; pinned for the life of the dataset.
+            namespace: what ids are derived from, beside the path; random if None.
+
+        Raises:
+            DatasetExists: the folder holds one already.
+            DatasetReadOnly, StorageFull: the folder cannot be written.
+        """
+        batch = _CUDA_BATCH if embedder.device.startswith("cuda") else _CPU_BATCH
+        meta = {"batch": str(batch), "device": embedder.device, "precision": embedder.precision}
+        _make(Path(folder).absolute(), embedder.description, namespace, meta)
+        dataset = cls.open(folder, device=embedder.device)
+        dataset._embedder = embedder
+        return dataset
+
+    @classmethod
+    def open(cls, folder: str | Path, *, models: ModelLoader | None = None, device: str = "cpu") -> Dataset:
+        """Open a dataset for reading and, where the folder can be written, for writing.
+
+        Args:
+            folder: where it is.
+            models: loads the pinned model when something must be embedded.
+            device: where joins run, "cpu" or "cuda".
+
+        Raises:
+            NotADataset, DatasetCorrupt, DatasetUnfinished, FormatTooNew: it cannot be opened.
+        """
+        folder = Path(folder).absolute()
+        catalog = Catalog.open(folder, read_only=not is_writable(folder) if folder.is_dir() else False)
+        try:
+            return cls(folder, catalog, models, device)
+        except BaseException:
+            catalog.close()
+            raise
+
+    @classmethod
+    def from_vectors(
+        cls,
+        ids: Sequence[str],
+        vectors: NDArray[np.floating],
+        *,
+        name: str,
+        folder: str | Path | None = None,
+        device: str = "cpu",
+    ) -> Dataset:
+        """Make a dataset from embeddings of your own: everything but embedding works.
+
+        Args:
+            ids: n names, each once.
+            vectors: [n, dim], any float type, any length but zero.
+            name: of the model they come from; vectors of other names are never compared with them.
+            folder: where to keep it; a temporary folder that goes when the dataset is closed if None.
+            device: where joins run.
+
+        Raises:
+            InvalidValue: lengths differ, an id twice, a row that is zero or not finite.
+        """
+        rows = unit_rows(np.asarray(vectors, np.float64)).astype(np.float16)
+        if len(ids) != len(rows) or len(set(ids)) != len(ids):
+            raise InvalidValue(f"{len(rows)} vectors need as many different ids, got {len(set(ids))}")
+        scratch = tempfile.TemporaryDirectory(prefix="twinlens-") if folder is None else None
+        target = Path(folder if folder is not None else scratch.name if scratch else "").absolute()
+        description = _own_vectors(name, rows.shape[1])
+        _make(target, description, name, {"batch": str(_CPU_BATCH), "device": device, "precision": "float16"})
+        dataset = cls.open(target, device=device)
+        dataset._scratch = scratch
+        images = [_vector_record(id_, row) for row, id_ in enumerate(ids)]
+        with dataset._writing():
+            dataset._vectors.write(0, rows)
+            with dataset._catalog.transaction():
+                dataset._catalog.add_images(images)
+                dataset._catalog.set_meta("rows", str(len(rows)))
+            dataset._relate(_ignore)
+        return dataset
+
+    def close(self) -> None:
+        """Fold the write-ahead log in, give the lock back, close the files."""
+        self._lock.release()
+        self._catalog.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- what it holds ------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._catalog.count_images()
+
+    def images(self) -> list[ImageRecord]:
+        """All images, ordered by id."""
+        return self._catalog.images()
+
+    def failures(self) -> list[Failure]:
+        """Files that are not part of it, and why, ordered by source and path."""
+        return self._catalog.failures()
+
+    def sources(self) -> list[Path]:
+        """Folders and lists that were indexed."""
+        return [location for _, location, _ in self._catalog.sources()]
+
+    def preview(self, id_: str) -> bytes | None:
+        """A small WebP of an image, None where there is none."""
+        return self._previews.read(id_)
+
+    def vectors(self) -> NDArray[np.float16]:
+        """Rows of all images, float16 [n, dim], in the order of `images()`."""
+        snapshot = self.snapshot()
+        return snapshot.rows[[image.row for image in snapshot.images]]
+
+    def snapshot(self) -> Snapshot:
+        """The generation that the catalog holds now."""
+        if self._snapshot is None or self._snapshot.generation != int(self._catalog.meta("generation")):
+            self._snapshot = Snapshot.read(self._catalog, self._vectors, self.description, self._device)
+        return self._snapshot
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def add(
+        self, source: str | Path, options: IngestOptions | None = None, on_progress: OnProgress | None = None
+    ) -> IngestReport:
+        """Bring the dataset up to date with a folder of images or a list of paths.
+
+        New and changed files are embedded, moved ones keep their id, images whose file is gone are
+        removed, and files that fail become failures. Safe to interrupt and to run again.
+
+        Raises:
+            SourceError: the source cannot be read.
+            DatasetLocked: another process writes.
+            DatasetReadOnly, StorageFull: the folder cannot be written.
+            ModelError: the pinned model cannot be had, or is another one now.
+        """
+        progress = on_progress or _ignore
+        location = Path(os.path.abspath(source))
+        with self._writing():
+            ingest = Ingest(
+                self._catalog, self._vectors, self._previews, self.embedder(), options or IngestOptions(), location
+            )
+            report = ingest.run(progress)
+            self._relate(progress)
+        return report
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget images; their files stay where they are.
+
+        Raises:
+            InvalidValue: no such image.
+        """
+        for id_ in ids:
+            self.snapshot().find(id_)
+        with self._writing():
+            with self._catalog.transaction():
+                self._catalog.remove_images(ids)
+                self._catalog.next_generation()
+            for id_ in ids:
+                self._previews.remove(id_)
+            self._relate(_ignore)
+
+    def reject(self, a: str, b: str) -> None:
+        """Remember that two images are not duplicates of each other, whatever their similarity.
+
+        Raises:
+            InvalidValue: no such image, or one image twice.
+        """
+        if self.snapshot().find(a).id == self.snapshot().find(b).id:
+            raise InvalidValue(f"an image cannot be rejected as a duplicate of itself: {a}")
+        with self._writing(), self._catalog.transaction():
+            self._catalog.reject(a, b)
+            self._catalog.next_generation()
+
+    def unreject(self, a: str, b: str) -> None:
+        """Forget a rejection."""
+        with self._writing(), self._catalog.transaction():
+            self._catalog.unreject(a, b)
+            self._catalog.next_generation()
+
+    # -- answers ------------------------------------------------------------------------------
+
+    @property
+    def default_threshold(self) -> float:
+        """The model's default operating point."""
+        return self.description.points.default
+
+    def duplicates(
+        self,
+        threshold: float | None = None,
+        *,
+        linkage: Linkage | str = Linkage.COMPLETE,
+        rules: Sequence[str] = DEFAULT_RULES,
+        evidence: EvidenceMode | str = EvidenceMode.EMBEDDING,
+        max_pairs: int = MAX_PAIRS,
+    ) -> list[Cluster]:
+        """Clusters of twins, largest first.
+
+        Args:
+            threshold: in (0, 1]; the model's default if None.
+            linkage: complete, star or single.
+            rules: which copy is kept, the first rule decides first.
+            evidence: embedding, or any to let near-equal hashes count as well.
+            max_pairs: refuse thresholds with more pairs than this.
+
+        Raises:
+            InvalidValue: a threshold, linkage or rule that is not served.
+            TooManyPairs: so low a threshold that its pairs explode.
+        """
+        snapshot = self._with_evidence(EvidenceMode(evidence))
+        with self._catalog.reading():
+            return duplicates.find_clusters(
+                snapshot, self._checked(threshold), Linkage(linkage), rules, max_pairs=max_pairs
+            )
+
+    def pairs(self, threshold: float | None = None) -> Iterator[Pair]:
+        """Every pair of images at or above a threshold, once, streamed."""
+        return duplicates.iterate_pairs(self.snapshot(), self._checked(threshold))
+
+    def count_pairs(self, threshold: float | None = None) -> int:
+        """How many pairs `pairs` yields."""
+        return duplicates.count_pairs(self.snapshot(), self._checked(threshold))
+
+    def uniqueness(self) -> list[Uniqueness]:
+        """How unique each image is: most unique first, images without a score last, ties by id."""
+        with self._catalog.reading():
+            return scores.score(self.snapshot(), float(self._catalog.meta("isolation", "nan")))
+
+    def search(
+        self,
+        *,
+        image: str | Path | bytes | None = None,
+        text: str | None = None,
+        id: str | None = None,
+        k: int = 10,
+    ) -> list[Neighbour]:
+        """The k images most similar to an image, a text or an image of the dataset, most similar first.
+
+        An image of the dataset is not its own neighbour; low-information images are nobody's.
+
+        Raises:
+            InvalidValue: not exactly one query, an unknown id, or k below 1.
+            DecodeError: the query image cannot be read.
+            TextNotSupported: the model takes images only.
+        """
+        if sum(query is not None for query in (image, text, id)) != 1:
+            raise InvalidValue("give exactly one of image, text and id")
+        if k < 1:
+            raise InvalidValue(f"k is {k}, and must be 1 or more")
+        snapshot = self.snapshot()
+        index = search.open_index(snapshot, self.folder)
+        if id is not None:
+            return search.by_id(snapshot, index, id, k)
+        if image is not None:
+            return search.by_image(snapshot, index, self.embedder(), image, k, self.batch)
+        return search.by_text(snapshot, index, self.embedder(), text or "", k)
+
+    def explain(
+        self, a: str, b: str, threshold: float | None = None, *, linkage: Linkage | str = Linkage.COMPLETE
+    ) -> Explanation:
+        """Why two images (by id) are together or apart at a threshold."""
+        clusters = self.duplicates(threshold, linkage=linkage)
+        return explain(self.snapshot(), a, b, self._checked(threshold), Linkage(linkage), clusters)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    @property
+    def batch(self) -> int:
+        """Images embedded at a time; pinned, since it may change the last bits of a vector."""
+        return int(self._catalog.meta("batch"))
+
+    def embedder(self) -> Embedder:
+        """The pinned model, loaded when first needed.
+
+        Raises:
+            ModelError: it cannot be had.
+            ModelMismatch: what goes by its name now gives other vectors.
+        """
+        if self._embedder is None:
+            if self._models is None:
+                raise ModelMismatch(f"{self.folder} was opened without a way to load model {self.description.name}")
+            embedder = self._models(self.description.name)
+            if embedder.description.fingerprint != self.description.fingerprint:
+                raise ModelMismatch(
+                    f"{self.folder} holds vectors of {_model(self.description)}, "
+                    f"what loads now is {_model(embedder.description)}: they cannot be compared"
+                )
+            self._embedder = embedder
+        return self._embedder
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        if not is_writable(self.folder):
+            raise DatasetReadOnly(f"the dataset in {self.folder} cannot be written")
+        self._lock.acquire()
+        try:
+            self._vectors.truncate(int(self._catalog.meta("rows")))
+            yield
+        finally:
+            self._lock.release()
+
+    def _relate(self, progress: OnProgress) -> None:
+        progress(Progress("compare", 0, 1))
+        rows = self._vectors.rows(int(self._catalog.meta("rows")))
+        relations.update(self._catalog, rows, self.description, self._device)
+        relations.establish_pixels(self._catalog)
+        progress(Progress("compare", 1, 1))
+        search.open_index(self.snapshot(), self.folder)
+
+    def _with_evidence(self, mode: EvidenceMode) -> Snapshot:
+        return self.snapshot()
+
+    def _checked(self, threshold: float | None) -> float:
+        value = self.default_threshold if threshold is None else threshold
+        if not 0.0 < value <= 1.0:
+            raise InvalidValue(f"threshold is {value}, and must be above 0 and at most 1")
+        return value
+
+
+def _make(folder: Path, description: ModelDescription, namespace: str | None, meta: dict[str, str]) -> None:
+    if catalog_path(folder).exists():
+        raise DatasetExists(f"{folder} holds a dataset already: open it, or choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetReadOnly(f"{folder} cannot be made: {error.strerror}") from error
+    with storage_errors(folder):
+        VectorFile.create(folder / "vectors.f16", description.dim, description.fingerprint)
+    Catalog.create(
+        folder,
+        {
+            "model": description.to_json(),
+            "fingerprint": description.fingerprint,
+            "namespace": str(uuid.uuid5(_NAMESPACE, namespace) if namespace else uuid.uuid4()),
+            "rows": "0",
+            "generation": "0",
+            "kept_from": str(description.floor),
+            **meta,
+        },
+    ).close()
+
+
+def _own_vectors(name: str, dim: int) -> ModelDescription:
+    return ModelDescription(
+        name=name,
+        revision="own vectors",
+        dim=dim,
+        preprocess="{}",
+        decode=DecodePolicy(),
+        licence="",
+        text_capable=False,
+        isolation=None,
+        points=_UNCALIBRATED,
+        floor=_VECTOR_FLOOR,
+        weights_digest="",
+    )
+
+
+def _vector_record(id_: str, row: int) -> NewImage:
+    return NewImage(
+        id=id_,
+        row=row,
+        source=None,
+        relative=id_.encode(),
+        bytes=0,
+        mtime_ns=0,
+        digest=None,
+        pixel_digest=None,
+        width=0,
+        height=0,
+        format="",
+        exif_tags=0,
+        sharpness=0.0,
+        contrast=0.0,
+        brightness=0.0,
+        signature=None,
+        low_information=False,
+        bmh1=None,
+        phash=None,
+    )
+
+
+def _model(description: ModelDescription) -> str:
+    return f"{description.name} ({description.fingerprint[:12]})"
+
+
+def _ignore(progress: Progress) -> None:
+    """Nobody watches."""

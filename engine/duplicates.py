@@ -1,0 +1,123 @@
+"""Clusters and pairs of images, from units and their similarities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinlens.engine.catalog import ImageRecord
+from twinlens.engine.clusters import cluster, cluster_id, cohesion
+from twinlens.engine.join import PairBlock
+from twinlens.engine.keeper import keeper_order
+from twinlens.engine.neighbourhood import Neighbourhood
+from twinlens.engine.results import Cluster, Evidence, Linkage, Member, Pair
+from twinlens.engine.similarity import shown
+from twinlens.engine.snapshot import Snapshot, evidence_of
+
+_STRENGTH = list(Evidence)
+
+
+def find_clusters(
+    snapshot: Snapshot, threshold: float, linkage: Linkage, rules: Sequence[str], *, max_pairs: int
+) -> list[Cluster]:
+    """All clusters of two or more images, largest first, then tightest, then by id.
+
+    Raises:
+        TooManyPairs: the threshold is so low that its pairs explode.
+    """
+    hood = snapshot.neighbourhood(threshold)
+    rank = keeper_order(snapshot.images, rules)
+    found = cluster(
+        snapshot.oracle,
+        hood,
+        threshold=threshold,
+        method=linkage.value,
+        weights=snapshot.units.weights,
+        order=_unit_rank(snapshot, rank),
+        max_pairs=max_pairs,
+    )
+    clusters = [_describe(snapshot, hood, units, rank, threshold) for units in found]
+    return sorted(clusters, key=lambda c: (-c.size, -c.min_similarity, c.cluster_id))
+
+
+def iterate_pairs(snapshot: Snapshot, threshold: float) -> Iterator[Pair]:
+    """Every pair of images at or above a threshold, once, streamed; copies first, then by unit."""
+    images = snapshot.images
+    for unit in np.flatnonzero(snapshot.units.weights > 1).tolist():
+        members = snapshot.members(np.array([unit]))
+        for place, a in enumerate(members):
+            for b in members[place + 1 :]:
+                yield _pair(images[a], images[b], 1.0)
+    for block in snapshot.unit_pairs(threshold):
+        for unit_a, unit_b, similarity in zip(
+            block.a.tolist(), block.b.tolist(), block.similarity.tolist(), strict=True
+        ):
+            for a in snapshot.members(np.array([unit_a])):
+                for b in snapshot.members(np.array([unit_b])):
+                    yield _pair(images[a], images[b], similarity)
+
+
+def count_pairs(snapshot: Snapshot, threshold: float) -> int:
+    """How many pairs of images `iterate_pairs` yields."""
+    weights = snapshot.units.weights
+    copies = int((weights * (weights - 1) // 2).sum())
+    return copies + sum(int((weights[block.a] * weights[block.b]).sum()) for block in snapshot.unit_pairs(threshold))
+
+
+def _unit_rank(snapshot: Snapshot, rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keeper rank of each unit: that of its best image, int64 [u]."""
+    best = np.full(len(snapshot.units), len(rank), np.int64)
+    np.minimum.at(best, snapshot.units.of_image, rank)
+    return best
+
+
+def _describe(
+    snapshot: Snapshot, hood: Neighbourhood, units: NDArray[np.int64], rank: NDArray[np.int64], threshold: float
+) -> Cluster:
+    images = snapshot.images
+    weights = snapshot.units.weights[units]
+    held = cohesion(snapshot.oracle, units, weights, threshold)
+    places = snapshot.members(units)
+    keeper_place = int(places[np.argmin(rank[places])])
+    keeper = images[keeper_place]
+    keeper_unit = snapshot.units.of_image[keeper_place]
+    similarity = dict(
+        zip(units.tolist(), shown(snapshot.oracle.block(np.array([keeper_unit]), units))[0].tolist(), strict=True)
+    )
+    members = [
+        _member(images[place], keeper, similarity[int(snapshot.units.of_image[place])]) for place in places.tolist()
+    ]
+    members.sort(key=lambda m: (not m.keeper, -m.similarity_to_keeper, m.id))
+    weakest = max((m.evidence for m in members if m.evidence is not None), key=_STRENGTH.index)
+    return Cluster(
+        cluster_id=cluster_id([member.id for member in members]),
+        members=tuple(members),
+        min_similarity=float(shown(held.min_similarity)),
+        mean_similarity=float(shown(held.mean_similarity)),
+        min_is_exact=held.exact,
+        evidence=weakest,
+        links_out=int((weights * hood.degree[units]).sum()) - 2 * held.within,
+    )
+
+
+def _member(image: ImageRecord, keeper: ImageRecord, similarity: float) -> Member:
+    is_keeper = image.id == keeper.id
+    return Member(
+        id=image.id,
+        path=image.path,
+        width=image.width,
+        height=image.height,
+        bytes=image.bytes,
+        format=image.format,
+        sharpness=image.sharpness,
+        similarity_to_keeper=similarity,
+        evidence=None if is_keeper else evidence_of(image, keeper),
+        keeper=is_keeper,
+    )
+
+
+def _pair(a: ImageRecord, b: ImageRecord, similarity: float) -> Pair:
+    first, second = (a, b) if a.id < b.id else (b, a)
+    return Pair(first.id, second.id, first.path, second.path, float(shown(similarity)), evidence_of(a, b))

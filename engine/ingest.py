@@ -1,0 +1,353 @@
+"""Ingest: files in, rows and records out, in the order of their source.
+
+Decoding runs on threads, embedding on the thread that calls, and one batch is committed at a time:
+its rows are flushed to vectors.f16, then one transaction makes them count. A kill loses the batch
+that was being embedded and nothing else, and the next run forms the same batches again, so that it
+ends with the same dataset. What waits in memory is bounded by a few batches of prepared images.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from twinlens.engine.catalog import Catalog, Listed, NewImage
+from twinlens.engine.decode import DecodeLimits
+from twinlens.engine.embedding import embed_padded
+from twinlens.engine.errors import DecodeError, SourceError
+from twinlens.engine.pipeline import ordered_map
+from twinlens.engine.previews import Previews
+from twinlens.engine.sight import Known, Looker, Sight
+from twinlens.engine.sources import SourceFailure, SourceFile, scan, source_root
+from twinlens.engine.storage import storage_errors
+from twinlens.engine.types import Embedder
+from twinlens.engine.vectors import Rows, VectorFile
+
+_CHUNK = 1024
+_WAITING_BATCHES = 3
+_LARGEST_COMMIT = 8
+"""A batch is committed when it holds this many times its size in copies, which need no embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How an ingest runs; none of it changes a vector.
+
+    Attributes:
+        workers: decoding threads; None takes one for each processor.
+        limits: what is refused before decoding.
+        hashes: compute exact hashes of every image now, not when first needed.
+        retry_failed: read files again that failed for good.
+        allow_empty: accept that a source which held images holds none now.
+    """
+
+    workers: int | None = None
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    hashes: bool = False
+    retry_failed: bool = False
+    allow_empty: bool = False
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What one ingest did, in files.
+
+    Attributes:
+        listed: image files that the source lists.
+        added: new images.
+        changed: images whose content changed.
+        moved: images found under another path.
+        removed: images whose file is gone.
+        unchanged: images that were not read again.
+        failed: files that failed, now or before.
+        skipped: files that are no images.
+    """
+
+    listed: int = 0
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is: `done` of `total` units of work."""
+
+    stage: str
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the next commit will hold."""
+
+    sights: list[tuple[Listed, Sight]] = field(default_factory=list)
+    failures: list[tuple[Listed, DecodeError]] = field(default_factory=list)
+    moves: list[tuple[str, Listed]] = field(default_factory=list)
+    digests: set[bytes] = field(default_factory=set)
+
+
+class Ingest:
+    """One source on its way into a dataset."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        vectors: VectorFile,
+        previews: Previews,
+        embedder: Embedder,
+        options: IngestOptions,
+        location: Path,
+    ) -> None:
+        self._catalog = catalog
+        self._vectors = vectors
+        self._previews = previews
+        self._embedder = embedder
+        self._options = options
+        self._location = location
+        self._root = source_root(location)
+        self._namespace = uuid.UUID(catalog.meta("namespace"))
+        self._batch_size = int(catalog.meta("batch"))
+        self._batch = _Batch()
+        self._report = IngestReport()
+
+    def run(self, on_progress: OnProgress) -> IngestReport:
+        """Bring the dataset up to date with the source.
+
+        Raises:
+            SourceError: the source cannot be read, or it held images and lists none now.
+            StorageFull: no room left; what was committed stays.
+        """
+        with self._catalog.transaction():
+            self._source = self._catalog.source(self._location, self._root)
+        unreadable = self._list()
+        self._vanished = self._find_vanished(unreadable)
+        retry = self._options.retry_failed
+        total = self._catalog.count_to_read(self._source, retry_failed=retry)
+        self._report.unchanged = self._report.listed - total
+        on_progress(Progress("index", 0, total))
+        for done, (file, seen) in enumerate(self._look_at(self._files_to_read()), start=1):
+            self._take(file, seen)
+            if self._is_full():
+                self._commit()
+            on_progress(Progress("index", done, total))
+        self._commit()
+        self._remove_vanished()
+        return self._report
+
+    # -- before: what the source holds ---------------------------------------------------------
+
+    def _list(self) -> list[SourceFailure]:
+        """Fill the catalog's listing; return what could not be listed."""
+        unreadable: list[SourceFailure] = []
+
+        def files() -> Iterator[Listed]:
+            for entry in scan(self._location, exclude=[self._catalog.folder]):
+                if isinstance(entry, SourceFile):
+                    yield Listed(entry.relative, entry.size, entry.mtime_ns)
+                elif isinstance(entry, SourceFailure):
+                    unreadable.append(entry)
+                else:
+                    self._report.skipped += 1
+
+        self._catalog.list_files(files())
+        self._report.listed = self._catalog.count_listed()
+        self._report.failed = len(unreadable)
+        with self._catalog.transaction():
+            self._catalog.forget_failures(self._source)
+            for entry in unreadable:
+                file = Listed(entry.relative, 0, 0)
+                self._catalog.add_failure(
+                    self._source, file, entry.stage, entry.reason, retryable=entry.retryable
+                )
+        return unreadable
+
+    def _find_vanished(self, unreadable: list[SourceFailure]) -> dict[bytes, deque[str]]:
+        """Ids of images that the source does not list any more, by digest."""
+        known = self._catalog.count_source_images(self._source)
+        if known and not self._report.listed and not self._options.allow_empty:
+            raise SourceError(
+                f"{self._location} lists no image now and held {known}: is it mounted? "
+                "If its images are gone for good, say so with --allow-empty"
+            )
+        # What lies below a folder that cannot be read is out of sight, not gone.
+        hidden = tuple(entry.relative + b"/" for entry in unreadable)
+        vanished: dict[bytes, deque[str]] = defaultdict(deque)
+        for id_, relative, digest in self._catalog.vanished(self._source):
+            if not relative.startswith(hidden):
+                vanished[digest or b""].append(id_)
+        return vanished
+
+    def _files_to_read(self) -> Iterator[Listed]:
+        after = 0
+        while True:
+            chunk = self._catalog.to_read(self._source, after, _CHUNK, retry_failed=self._options.retry_failed)
+            if not chunk:
+                return
+            after = chunk[-1][0]
+            yield from (file for _, file in chunk)
+
+    # -- during: looks, batches, commits ---------------------------------------------------------
+
+    def _look_at(self, files: Iterable[Listed]) -> Iterator[tuple[Listed, Sight | Known | DecodeError]]:
+        known = frozenset(self._vanished) | self._catalog.touched_digests(self._source)
+        options = self._options
+        looker = Looker(self._embedder, options.limits, options.hashes, known)
+        self._look_again = partial(self._look, Looker(self._embedder, options.limits, options.hashes, frozenset()))
+        workers = options.workers or os.cpu_count() or 1
+        ahead = _WAITING_BATCHES * self._batch_size + workers
+        return ordered_map(partial(self._look, looker), files, workers=workers, ahead=ahead)
+
+    def _look(self, looker: Looker, file: Listed) -> Sight | Known | DecodeError:
+        return looker.look(os.path.join(self._root, os.fsdecode(file.relative)))
+
+    def _take(self, file: Listed, seen: Sight | Known | DecodeError) -> None:
+        if isinstance(seen, Known):
+            if (id_ := self._claim(file, seen.digest)) is not None:
+                self._batch.moves.append((id_, file))
+                return
+            seen = self._look_again(file)
+        if isinstance(seen, Sight):
+            self._batch.sights.append((file, seen))
+            self._batch.digests.add(seen.digest)
+        elif isinstance(seen, DecodeError):
+            self._batch.failures.append((file, seen))
+
+    def _claim(self, file: Listed, digest: bytes) -> str | None:
+        """The image whose bytes these are: at this very path, or one whose file is gone."""
+        here = self._catalog.find_path(self._source, file.relative)
+        if here is not None and self._catalog.digest_of(here) == digest:
+            return here
+        if here is None and self._vanished.get(digest):
+            self._report.moved += 1
+            return self._vanished[digest].popleft()
+        return None
+
+    def _is_full(self) -> bool:
+        batch = self._batch
+        held = len(batch.sights) + len(batch.failures) + len(batch.moves)
+        return len(batch.digests) >= self._batch_size or held >= _LARGEST_COMMIT * self._batch_size
+
+    def _commit(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        committed = int(self._catalog.meta("rows"))
+        rows, sound = self._embed(batch, committed)
+        images, changed = self._name(sound, committed)
+        with storage_errors(self._catalog.folder):
+            for image, (_, sight) in zip(images, sound, strict=True):
+                self._previews.write(image.id, sight.preview)
+        if len(rows):
+            self._vectors.write(committed, rows)
+        with self._catalog.transaction():
+            for id_, file in batch.moves:
+                self._catalog.move_image(id_, self._source, file)
+            self._catalog.remove_images(changed)
+            self._catalog.add_images(images)
+            for file, error in batch.failures:
+                self._catalog.add_failure(
+                    self._source, file, error.stage, error.reason, retryable=error.retryable
+                )
+            if images or batch.moves or batch.failures:
+                self._catalog.set_meta("rows", str(committed + len(rows)))
+                self._catalog.next_generation()
+        self._report.changed += len(changed)
+        self._report.added += len(images) - len(changed)
+        self._report.failed += len(batch.failures)
+
+    def _embed(self, batch: _Batch, committed: int) -> tuple[Rows, list[tuple[Listed, Sight]]]:
+        """Rows of the batch, float16 [n, dim], and the images they belong to.
+
+        Equal bytes get an equal row: that of the image that was first, which is not embedded again.
+        """
+        stored = self._vectors.rows(committed)
+        first: dict[bytes, Sight] = {}
+        by_digest: dict[bytes, Rows] = {}
+        for _, sight in batch.sights:
+            if sight.digest in first or sight.digest in by_digest:
+                continue
+            if (row := self._catalog.row_of_digest(sight.digest)) is not None:
+                by_digest[sight.digest] = stored[row]
+            else:
+                first[sight.digest] = sight
+        vectors = embed_padded(self._embedder, [sight.prepared for sight in first.values()], self._batch_size)
+        by_digest |= dict(zip(first, vectors.astype(np.float16), strict=True))
+        unusable = {digest for digest, row in by_digest.items() if not (np.isfinite(row).all() and row.any())}
+        for file, sight in batch.sights:
+            if sight.digest in unusable:
+                reason = "the model gives it no usable vector: try another model or precision"
+                batch.failures.append((file, DecodeError(reason, stage="embed")))
+        sound = [(file, sight) for file, sight in batch.sights if sight.digest not in unusable]
+        rows = [by_digest[sight.digest] for _, sight in sound]
+        return np.array(rows, np.float16).reshape(len(rows), self._vectors.dim), sound
+
+    def _name(self, sound: list[tuple[Listed, Sight]], committed: int) -> tuple[list[NewImage], list[str]]:
+        """Records of the batch, and the ids among them whose content changed."""
+        images, changed, taken = [], [], set()
+        for offset, (file, sight) in enumerate(sound):
+            known = self._catalog.find_path(self._source, file.relative)
+            if known is not None:
+                changed.append(known)
+            id_ = known or self._new_id(file.relative, taken)
+            taken.add(id_)
+            images.append(_record(id_, committed + offset, self._source, file, sight))
+        return images, changed
+
+    def _new_id(self, relative: bytes, taken: set[str]) -> str:
+        name = relative.decode("utf-8", "backslashreplace")
+        id_, count = str(uuid.uuid5(self._namespace, name)), 1
+        while id_ in taken or self._catalog.has_id(id_):
+            count += 1
+            id_ = str(uuid.uuid5(self._namespace, f"{name}#{count}"))
+        return id_
+
+    # -- after: what is gone -------------------------------------------------------------------
+
+    def _remove_vanished(self) -> None:
+        gone = [id_ for ids in self._vanished.values() for id_ in ids]
+        if gone:
+            with self._catalog.transaction():
+                self._catalog.remove_images(gone)
+                self._catalog.next_generation()
+            for id_ in gone:
+                self._previews.remove(id_)
+        self._report.removed = len(gone)
+
+
+def _record(id_: str, row: int, source: int, file: Listed, sight: Sight) -> NewImage:
+    quality = sight.quality
+    return NewImage(
+        id=id_,
+        row=row,
+        source=source,
+        relative=file.relative,
+        bytes=file.bytes,
+        mtime_ns=file.mtime_ns,
+        digest=sight.digest,
+        pixel_digest=sight.pixel_digest,
+        width=sight.width,
+        height=sight.height,
+        format=sight.format,
+        exif_tags=sight.exif_tags,
+        sharpness=quality.sharpness,
+        contrast=quality.contrast,
+        brightness=quality.brightness,
+        signature=quality.signature,
+        low_information=sight.low_information,
+        bmh1=sight.hashes.bmh1.tobytes() if sight.hashes else None,
+        phash=sight.hashes.phash.tobytes() if sight.hashes else None,
+    )

@@ -1,0 +1,123 @@
+"""One generation of a dataset, read at once: what every answer is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinlens.engine.catalog import Catalog, ImageRecord
+from twinlens.engine.errors import InvalidValue
+from twinlens.engine.join import PairBlock, self_join
+from twinlens.engine.neighbourhood import Neighbourhood, neighbourhood
+from twinlens.engine.results import Evidence
+from twinlens.engine.similarity import Similarities
+from twinlens.engine.types import ModelDescription
+from twinlens.engine.units import Units, embedding_blocks, identity_block, make_units
+from twinlens.engine.vectors import Rows, VectorFile
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One generation of a dataset.
+
+    Attributes:
+        generation: counts changes.
+        images: ordered by id.
+        rows: all committed rows, float16 [rows, dim], mapped.
+        units: the images collapsed.
+        kept_from: the catalog holds all pairs of units at or above this similarity.
+        description: of the model.
+        catalog: where the pairs are.
+        device: where joins run.
+    """
+
+    generation: int
+    images: list[ImageRecord]
+    rows: Rows
+    units: Units
+    kept_from: float
+    description: ModelDescription
+    catalog: Catalog
+    device: str
+
+    @classmethod
+    def read(cls, catalog: Catalog, vectors: VectorFile, description: ModelDescription, device: str) -> Snapshot:
+        """Read the generation that the catalog holds now."""
+        with catalog.reading():
+            images = catalog.images()
+            return cls(
+                generation=int(catalog.meta("generation")),
+                images=images,
+                rows=vectors.rows(int(catalog.meta("rows"))),
+                units=make_units(images, catalog.rejections()),
+                kept_from=float(catalog.meta("kept_from")),
+                description=description,
+                catalog=catalog,
+                device=device,
+            )
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Place of each id in `images`."""
+        return {image.id: place for place, image in enumerate(self.images)}
+
+    @cached_property
+    def oracle(self) -> Similarities:
+        """Similarities of units, with identity, missing information and rejections applied."""
+        units = self.units
+        return Similarities(
+            self.rows,
+            index=units.rows,
+            identity=units.identity,
+            low_information=units.low_information,
+            rejected=units.rejected,
+        )
+
+    def unit_pairs(self, threshold: float) -> Iterator[PairBlock]:
+        """Every pair of units at or above a threshold, once, a < b, in blocks."""
+        yield identity_block(self.units)
+        yield from embedding_blocks(self.units, self._kept_pairs(threshold))
+
+    def neighbourhood(self, threshold: float) -> Neighbourhood:
+        """Components and degrees of the units at a threshold."""
+        return neighbourhood(len(self.units), self.unit_pairs(threshold), self.units.weights)
+
+    def _kept_pairs(self, threshold: float) -> Iterator[PairBlock]:
+        """Pairs in the catalog's numbers: from the catalog where it holds them all, else joined anew."""
+        if threshold >= self.kept_from:
+            return self.catalog.pairs(threshold)
+        skip = np.ones(len(self.rows), np.bool_)
+        skip[self.units.kept_as[self.units.kept_as >= 0]] = False
+        return self_join(self.rows, threshold, device=self.device, skip=skip)
+
+    def find(self, id_: str) -> ImageRecord:
+        """The image of an id.
+
+        Raises:
+            InvalidValue: no such image.
+        """
+        if id_ not in self.position:
+            raise InvalidValue(f"no image has the id {id_!r}: `twinlens info` says how to list them")
+        return self.images[self.position[id_]]
+
+    def members(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places in `images` of all images of some units, int64, rising."""
+        return np.sort(np.concatenate([self._by_unit[unit] for unit in units.tolist()] or [np.empty(0, np.int64)]))
+
+    @cached_property
+    def _by_unit(self) -> list[NDArray[np.int64]]:
+        order = np.argsort(self.units.of_image, kind="stable")
+        return np.split(order, np.cumsum(self.units.weights)[:-1]) if len(self.units) else []
+
+
+def evidence_of(a: ImageRecord, b: ImageRecord) -> Evidence:
+    """The strongest evidence that both are the same picture, short of hashes."""
+    if a.digest is not None and a.digest == b.digest:
+        return Evidence.BYTES
+    if a.pixel_digest is not None and a.pixel_digest == b.pixel_digest:
+        return Evidence.PIXELS
+    return Evidence.EMBEDDING
