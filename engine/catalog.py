@@ -255,6 +255,22 @@ class Catalog:
                     self._db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the catalog inside, whatever another process writes meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def count_failures(self, source: int) -> int:
+        """How many files of a source failed."""
+        return self._number("SELECT count(*) FROM failures WHERE source = ?", (source,)) or 0
+
     # -- meta ---------------------------------------------------------------------------------
 
     def meta(self, key: str, default: str | None = None) -> str:
@@ -477,18 +493,14 @@ class Catalog:
         )
         return [Failure(self._path(root, rel), stage, why, bool(re)) for root, rel, stage, why, re in rows]
 
-    def signatures(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """The 16 x 16 luma signatures of some images."""
-        found = {}
-        for id_ in ids:
-            row = self._db.execute("SELECT signature FROM images WHERE id = ?", (id_,)).fetchone()
-            if row is not None and row[0] is not None:
-                found[id_] = bytes(row[0])
-        return found
+    def signature(self, id_: str) -> bytes | None:
+        """The 16 x 16 luma signature of an image."""
+        row = self._db.execute("SELECT signature FROM images WHERE id = ?", (id_,)).fetchone()
+        return None if row is None else row[0]
 
-    def set_pixel_digests(self, digests: Iterable[tuple[str, bytes]]) -> None:
-        """Write digests of decoded pixels: (id, digest)."""
-        self._db.executemany("UPDATE images SET pixel_digest = ?2 WHERE id = ?1", digests)
+    def set_pixel_digests(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write digests of decoded pixels: (byte digest, pixel digest)."""
+        self._db.executemany("UPDATE images SET pixel_digest = ?2 WHERE digest = ?1", digests)
 
     def hashes(self) -> dict[str, tuple[bytes, bytes]]:
         """bmh1 and phash, packed, of every image that has them, by id."""
@@ -524,6 +536,11 @@ class Catalog:
     def drop_pairs_below(self, similarity: float) -> None:
         """Forget pairs below a similarity."""
         self._db.execute("DELETE FROM pairs WHERE millionths < ?", (round(similarity * 1e6),))
+
+    def nth_similarity(self, n: int) -> float:
+        """Similarity of the n-th most similar pair that is kept, counted from 0."""
+        millionths = self._number("SELECT millionths FROM pairs ORDER BY millionths DESC LIMIT 1 OFFSET ?", (n,))
+        return (millionths or 0) / 1e6
 
     def count_pairs(self) -> int:
         """How many pairs of units are kept."""

@@ -9,40 +9,108 @@ where. A lower threshold then costs a join instead of a query.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine.catalog import Catalog, ImageRecord
-from twinlens.engine.decode import DecodeLimits, decode, read_bytes
-from twinlens.engine.errors import DecodeError
-from twinlens.engine.hashing import byte_digest, pixel_digest
-from twinlens.engine.join import Nearest, PairBlock, cross_join, self_join
-from twinlens.engine.similarity import collapse_identical
+from twinlens.engine.collapse import collapse_identical
+from twinlens.engine.join import Nearest, PairBlock, self_join
+from twinlens.engine.similarity import MICRO
+from twinlens.engine.types import ModelDescription
+from twinlens.engine.uniqueness import measure_isolation
 from twinlens.engine.vectors import Rows
 
 KEPT_PAIRS = 5_000_000
-_LOOKS_IDENTICAL = 0.9
-_SIGNATURE_TOLERANCE = 6
 
 
-def update(catalog: Catalog, rows: Rows, floor: float, device: str) -> None:
-    """Bring units, pairs and nearest others up to date with the images of the catalog."""
+def update(
+    catalog: Catalog, rows: Rows, description: ModelDescription, device: str, kept_pairs: int = KEPT_PAIRS
+) -> None:
+    """Bring units, pairs and nearest others up to date with the images of the catalog.
+
+    Args:
+        catalog: open for writing.
+        rows: all committed rows, float16 [rows, dim].
+        description: of the model; its floor and isolation are used.
+        device: where the join runs.
+        kept_pairs: how many pairs the catalog may hold.
+    """
     with catalog.transaction():
         catalog.set_units(collapse_identical(rows))
         living = _living_units(catalog.images(), len(rows))
-        old = np.zeros(len(rows), np.bool_)
-        old[catalog.joined()] = True
-        fresh = living & ~old
-        if fresh.any():
-            _join(catalog, rows, fresh, living & old, floor, device)
-        _find_lost_nearest(catalog, rows, living, device)
+        joined = np.zeros(len(rows), np.bool_)
+        joined[catalog.joined()] = True
+        if (living & ~joined).any():
+            _join(catalog, rows, living, joined, device, kept_pairs)
+        _replace_lost_nearest(catalog, rows, living, device)
+        if description.isolation is None and catalog.meta("isolation", "") == "":
+            _measure_isolation(catalog, description)
         catalog.next_generation()
 
 
 def _living_units(images: Iterable[ImageRecord], count: int) -> NDArray[np.bool_]:
     """Units that at least one image with information belongs to, bool [rows]."""
     living = np.zeros(count, np.bool_)
-    living[[image.unit for image in images if image.unit is not None and not image.low_information]] = True
+    units = [image.unit for image in images if image.unit is not None and not image.low_information]
+    living[np.array(units, np.int64)] = True
     return living
+
+
+def _join(
+    catalog: Catalog, rows: Rows, living: NDArray[np.bool_], joined: NDArray[np.bool_], device: str, limit: int
+) -> None:
+    fresh = living & ~joined
+    nearest = Nearest(len(rows))
+    kept_from = min(float(catalog.meta("kept_from")), 1.0)
+    blocks = self_join(rows, kept_from, device=device, skip=~living, fresh=fresh, nearest=nearest)
+    _keep(catalog, blocks, limit)
+    catalog.set_joined(np.flatnonzero(fresh))
+    _merge_nearest(catalog, nearest)
+
+
+def _keep(catalog: Catalog, blocks: Iterable[PairBlock], limit: int) -> None:
+    """Store pairs; whenever they become too many, forget the less similar half and raise the floor."""
+    kept_from = float(catalog.meta("kept_from"))
+    count = catalog.count_pairs()
+    for block in blocks:
+        chosen = block.similarity >= kept_from
+        catalog.add_pairs(PairBlock(block.a[chosen], block.b[chosen], block.similarity[chosen]))
+        count += int(chosen.sum())
+        if count > limit:
+            kept_from = catalog.nth_similarity(limit // 2) + 1.0 / MICRO
+            catalog.drop_pairs_below(kept_from)
+            count = catalog.count_pairs()
+    catalog.set_meta("kept_from", repr(round(kept_from, 6)))
+
+
+def _merge_nearest(catalog: Catalog, nearest: Nearest) -> None:
+    """Take the nearest others of a join where they are nearer than what was known; ties to the lower row."""
+    units, others, similarity = catalog.nearest()
+    found, found_similarity = nearest.index[units], nearest.similarity[units]
+    unknown = others < 0
+    closer = found_similarity > similarity
+    tied = (found_similarity == similarity) & (found < others)
+    better = (found >= 0) & (unknown | closer | tied)
+    catalog.set_nearest(units[better], found[better], found_similarity[better])
+
+
+def _replace_lost_nearest(catalog: Catalog, rows: Rows, living: NDArray[np.bool_], device: str) -> None:
+    """Find the nearest others anew for units whose nearest was removed."""
+    units, others, _ = catalog.nearest()
+    lost = np.zeros(len(rows), np.bool_)
+    lost[units[others < 0]] = True
+    if not lost.any() or living.sum() < 2:
+        return
+    nearest = Nearest(len(rows))
+    for _ in self_join(rows, 1.0, device=device, skip=~living, fresh=lost & living, nearest=nearest):
+        pass
+    found = np.flatnonzero(lost & (nearest.index >= 0))
+    catalog.set_nearest(found, nearest.index[found], nearest.similarity[found])
+
+
+def _measure_isolation(catalog: Catalog, description: ModelDescription) -> None:
+    _, others, similarity = catalog.nearest()
+    known = similarity[others >= 0]
+    if len(known):
+        catalog.set_meta("isolation", repr(measure_isolation(known, description.points.default)))

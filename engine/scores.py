@@ -1,4 +1,4 @@
-"""Uniqueness of every image of a snapshot."""
+"""Uniqueness of every image of a snapshot: its nearest other image, then the formula."""
 
 from __future__ import annotations
 
@@ -6,6 +6,123 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine.results import Uniqueness
-from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.similarity import shown
+from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.uniqueness import percentile, uniqueness
+
+_NOBODY = -1
+_UNITS_AT_ONCE = 4096
+
+
+def score_images(snapshot: Snapshot, measured_isolation: float) -> list[Uniqueness]:
+    """Scores of all images: most unique first, images without a score last, ties by id.
+
+    Args:
+        snapshot: what the dataset holds.
+        measured_isolation: b as measured on this dataset; used where the model brings none.
+    """
+    other, similarity = _nearest_images(snapshot)
+    low_information = np.array([image.low_information for image in snapshot.images], np.bool_)
+    isolation = snapshot.description.isolation
+    values = uniqueness(
+        np.where(other == _NOBODY, np.nan, similarity),
+        measured_isolation if isolation is None else isolation,
+        low_information=low_information,
+        has_identical_twin=(other != _NOBODY) & low_information,
+    )
+    ranks = percentile(values)
+    scores = [_uniqueness(snapshot, place, other, similarity, values, ranks) for place in range(len(other))]
+    return sorted(scores, key=lambda s: (s.score is None, -(s.score or 0.0), s.id))
+
+
+def _uniqueness(
+    snapshot: Snapshot,
+    place: int,
+    other: NDArray[np.int64],
+    similarity: NDArray[np.float64],
+    values: NDArray[np.float64],
+    ranks: NDArray[np.float64],
+) -> Uniqueness:
+    image = snapshot.images[place]
+    nearest = None if other[place] == _NOBODY else snapshot.images[other[place]]
+    scored = not np.isnan(values[place])
+    return Uniqueness(
+        id=image.id,
+        path=image.path,
+        width=image.width,
+        height=image.height,
+        score=float(values[place]) if scored else None,
+        percentile=float(ranks[place]) if scored else None,
+        nearest_id=nearest.id if nearest else None,
+        nearest_path=nearest.path if nearest else None,
+        nearest_similarity=float(shown(similarity[place])) if nearest else None,
+    )
+
+
+def _nearest_images(snapshot: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Place and similarity of each image's most similar other, int64 [n] (-1 nobody) and float64 [n].
+
+    Identity first, then what the joins found; images with rejections are compared anew, since what
+    was found for them may be what was rejected.
+    """
+    count = len(snapshot.images)
+    other, similarity = np.full(count, _NOBODY), np.zeros(count)
+    _from_joins(snapshot, other, similarity)
+    _from_rejecting(snapshot, other, similarity)
+    _from_identity(snapshot, other, similarity)
+    return other, similarity
+
+
+def _from_joins(snapshot: Snapshot, other: NDArray[np.int64], similarity: NDArray[np.float64]) -> None:
+    numbers, nearest, found = snapshot.catalog.nearest()
+    known = nearest >= 0
+    numbers, nearest, found = numbers[known], nearest[known], found[known]
+    units = snapshot.units
+    kept_as = units.kept_as[units.of_image]
+    first_image = np.full(len(snapshot.rows), _NOBODY)
+    for place in np.flatnonzero(kept_as >= 0)[::-1].tolist():
+        first_image[kept_as[place]] = place
+    slot = np.searchsorted(numbers, kept_as)
+    hit = (kept_as >= 0) & (slot < len(numbers))
+    hit[hit] = numbers[slot[hit]] == kept_as[hit]
+    other[hit] = first_image[nearest[slot[hit]]]
+    similarity[hit] = found[slot[hit]]
+
+
+def _from_rejecting(snapshot: Snapshot, other: NDArray[np.int64], similarity: NDArray[np.float64]) -> None:
+    units = snapshot.units
+    for unit in sorted({unit for pair in units.rejected for unit in pair}):
+        if units.low_information[unit]:
+            continue
+        best, best_unit = 0.0, _NOBODY
+        for start in range(0, len(units), _UNITS_AT_ONCE):
+            block = np.arange(start, min(start + _UNITS_AT_ONCE, len(units)))
+            row = snapshot.oracle.block(np.array([unit]), block)[0]
+            row[block == unit] = -np.inf
+            if row.max() > best:
+                best, best_unit = float(row.max()), int(block[row.argmax()])
+        (place,) = snapshot.members(np.array([unit]))
+        other[place] = snapshot.members(np.array([best_unit]))[0] if best_unit != _NOBODY else _NOBODY
+        similarity[place] = best
+
+
+def _from_identity(snapshot: Snapshot, other: NDArray[np.int64], similarity: NDArray[np.float64]) -> None:
+    """An identical twin is the nearest there can be: the one with the smallest id that was not rejected."""
+    units = snapshot.units
+    labels = units.image_identity
+    order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
+    for group in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        for place in group.tolist():
+            twin = _first_twin(snapshot, place, group)
+            if twin != _NOBODY:
+                other[place], similarity[place] = twin, 1.0
+
+
+def _first_twin(snapshot: Snapshot, place: int, group: NDArray[np.int64]) -> int:
+    of_image, rejected = snapshot.units.of_image, snapshot.units.rejected
+    for twin in group.tolist():
+        pair = tuple(sorted((int(of_image[place]), int(of_image[twin]))))
+        if twin != place and pair not in rejected:
+            return int(twin)
+    return _NOBODY

@@ -1,0 +1,122 @@
+"""Identical pixels in files that differ: established for candidates only, since it costs a full decode.
+
+Candidates are images of equal size whose rows are close and whose 16 x 16 luma signatures nearly
+agree. Pixel-identical images always pass: their rows and signatures can differ only by what a
+reduced JPEG decode changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinlens.engine.catalog import Catalog, ImageRecord
+from twinlens.engine.decode import DecodeLimits, decode, read_bytes
+from twinlens.engine.errors import DecodeError
+from twinlens.engine.hashing import byte_digest, pixel_digest
+from twinlens.engine.pipeline import ordered_map
+
+_ROWS_AGREE = 0.9
+_SIGNATURES_AGREE = 6
+_CHUNK = 256
+_MANY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """One of several images with the same bytes, standing for all of them."""
+
+    image: ImageRecord
+    digest: bytes
+
+
+def establish_pixels(catalog: Catalog, limits: DecodeLimits, workers: int) -> None:
+    """Digest the pixels of every image that may be pixel-identical to another, and remember them."""
+    wanted = _wanted(catalog)
+    found: list[tuple[bytes, bytes]] = []
+    for content, pixels in ordered_map(
+        lambda content: _pixels(content, limits), wanted, workers=workers, ahead=2 * workers
+    ):
+        if pixels is not None:
+            found.append((content.digest, pixels))
+        if len(found) >= _CHUNK:
+            _remember(catalog, found)
+            found = []
+    if found:
+        _remember(catalog, found)
+
+
+def _remember(catalog: Catalog, found: list[tuple[bytes, bytes]]) -> None:
+    with catalog.transaction():
+        catalog.set_pixel_digests(found)
+        catalog.next_generation()
+
+
+def _wanted(catalog: Catalog) -> list[_Content]:
+    """Contents without a pixel digest that some other content may equal, in order of their ids."""
+    by_unit: dict[int, dict[bytes, _Content]] = defaultdict(dict)
+    for image in catalog.images():
+        if image.unit is not None and image.digest is not None and not image.low_information:
+            by_unit[image.unit].setdefault(image.digest, _Content(image, image.digest))
+    wanted: dict[bytes, _Content] = {}
+    for a, b in _candidates(catalog, by_unit):
+        if _same_size(a, b) and _signatures_agree(catalog, a, b):
+            wanted |= {content.digest: content for content in (a, b) if content.image.pixel_digest is None}
+    return sorted(wanted.values(), key=lambda content: content.image.id)
+
+
+def _candidates(
+    catalog: Catalog, by_unit: dict[int, dict[bytes, _Content]]
+) -> Iterator[tuple[_Content, _Content]]:
+    for contents in by_unit.values():
+        by_size = sorted(contents.values(), key=lambda content: (_size(content), content.image.id))
+        yield from pairwise(by_size)
+    open_sizes = _open_sizes(by_unit, int(catalog.meta("rows")))
+    for block in catalog.pairs(max(_ROWS_AGREE, float(catalog.meta("kept_from")))):
+        size_a, size_b = open_sizes[block.a], open_sizes[block.b]
+        likely = (size_a == size_b) | (size_a == _MANY) | (size_b == _MANY)
+        for unit_a, unit_b in zip(block.a[likely].tolist(), block.b[likely].tolist(), strict=True):
+            for a in by_unit.get(unit_a, {}).values():
+                yield from ((a, b) for b in by_unit.get(unit_b, {}).values())
+
+
+def _open_sizes(by_unit: dict[int, dict[bytes, _Content]], rows: int) -> NDArray[np.int64]:
+    """A number for the image size of each unit, int64 [rows], so that most pairs are ruled out at once."""
+    sizes = np.full(rows, _MANY, np.int64)
+    for unit, contents in by_unit.items():
+        if len(contents) == 1:
+            (content,) = contents.values()
+            sizes[unit] = content.image.width << 32 | content.image.height
+    return sizes
+
+
+def _size(content: _Content) -> tuple[int, int]:
+    return content.image.width, content.image.height
+
+
+def _same_size(a: _Content, b: _Content) -> bool:
+    return _size(a) == _size(b)
+
+
+def _signatures_agree(catalog: Catalog, a: _Content, b: _Content) -> bool:
+    first, second = catalog.signature(a.image.id), catalog.signature(b.image.id)
+    if first is None or second is None:
+        return True
+    difference = np.frombuffer(first, np.uint8).astype(np.int16) - np.frombuffer(second, np.uint8)
+    return bool(np.abs(difference).max() <= _SIGNATURES_AGREE)
+
+
+def _pixels(content: _Content, limits: DecodeLimits) -> bytes | None:
+    """Digest of the fully decoded pixels; None if the file is not what was indexed any more."""
+    try:
+        data = read_bytes(content.image.path, limits)
+        if byte_digest(data) != content.digest:
+            return None
+        return pixel_digest(decode(data, limits=limits).rgb)
+    except DecodeError:
+        return None

@@ -1,0 +1,230 @@
+"""What a person sees in the terminal: answers on standard output, progress and notices on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from twinlens.engine.dataset import Dataset
+from twinlens.engine.ingest import IngestReport, OnProgress
+from twinlens.engine.ingest import Progress as Step
+from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
+from twinlens.models import ModelListing
+from twinlens.service.output import shown, totals
+from twinlens.service.report import Report
+
+_CLUSTERS_SHOWN = 20
+_MEMBERS_SHOWN = 8
+_ROWS_SHOWN = 20
+_STAGES = {"index": "reading images", "compare": "comparing"}
+_EVIDENCE = {
+    "bytes": "identical bytes",
+    "pixels": "identical pixels",
+    "hash": "near-equal hash",
+    "embedding": "look-alike",
+}
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _err() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(error: Exception) -> None:
+    """One line on standard error."""
+    _err().print(f"[bold red]error:[/] {_safe(str(error))}")
+
+
+def print_notice(text: str) -> None:
+    """One line on standard error."""
+    _err().print(f"[yellow]note:[/] {_safe(text)}")
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[OnProgress]:
+    """Bars with count, rate and time left on standard error; nothing when quiet or not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err(), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def update(step: Step) -> None:
+            if step.stage not in tasks:
+                tasks[step.stage] = bars.add_task(_STAGES.get(step.stage, step.stage), rate="")
+            task = tasks[step.stage]
+            speed = bars.tasks[task].speed
+            bars.update(task, completed=step.done, total=step.total, rate=f"{speed:.0f}/s" if speed else "")
+
+        yield update
+
+
+def print_run(report: Report, html: Path | None) -> None:
+    """The answer of `run`."""
+    out = _out()
+    for notice in report.notices:
+        print_notice(notice)
+    print_clusters(report.clusters, report.threshold)
+    if report.unique:
+        out.print("\n[bold]Most unique[/]")
+        _print_unique(out, report.unique[:10])
+    if report.failures:
+        out.print(f"\n[bold]{len(report.failures)} files could not be read[/]")
+        for failure in report.failures[:_ROWS_SHOWN]:
+            out.print(f"  {_path(failure.path)}: {_safe(failure.reason)}")
+        _print_rest(out, len(report.failures) - _ROWS_SHOWN, "failures")
+    sums = totals(report.clusters)
+    out.print(
+        f"\n[bold]{report.images:,}[/] images, [bold]{sums.clusters:,}[/] clusters, "
+        f"[bold]{sums.spare:,}[/] spare copies ({sums.spare_bytes / 1e6:,.1f} MB), "
+        f"{len(report.failures):,} failures, {report.skipped:,} other files"
+    )
+    out.print(f"model {report.model}, threshold {report.threshold:g}, dataset {_path(report.dataset)}")
+    if html is not None:
+        out.print(f"report {_path(str(html))}")
+
+
+def print_index(dataset: Dataset, reports: Sequence[IngestReport]) -> None:
+    """The answer of `index`."""
+    out = _out()
+    for source, report in zip(dataset.sources()[-len(reports) :], reports, strict=False):
+        counts = ("added", "changed", "moved", "removed", "unchanged", "failed", "skipped")
+        parts = [f"{getattr(report, name):,} {name}" for name in counts if getattr(report, name)]
+        out.print(f"{_path(str(source))}: {', '.join(parts) or 'nothing to do'}")
+    out.print(f"{len(dataset):,} images in {_path(str(dataset.folder))}, model {dataset.description.name}")
+
+
+def print_clusters(clusters: Sequence[Cluster], threshold: float) -> None:
+    """Clusters with their members."""
+    out = _out()
+    if not clusters:
+        out.print(f"no twins at {threshold:g}")
+        return
+    for number, cluster in enumerate(clusters[:_CLUSTERS_SHOWN], start=1):
+        bound = "" if cluster.min_is_exact else "at least "
+        out.print(
+            f"\n[bold]Cluster {number}[/]: {cluster.size} images, least similar pair {bound}"
+            f"{cluster.min_similarity:.4f}, {cluster.links_out} links out"
+        )
+        for member in cluster.members[:_MEMBERS_SHOWN]:
+            out.print(_member_line(member))
+        _print_rest(out, cluster.size - _MEMBERS_SHOWN, "images")
+    _print_rest(out, len(clusters) - _CLUSTERS_SHOWN, "clusters")
+
+
+def print_unique(scores: Sequence[Uniqueness]) -> None:
+    """Uniqueness scores, most unique first."""
+    out = _out()
+    _print_unique(out, scores[:_ROWS_SHOWN])
+    _print_rest(out, len(scores) - _ROWS_SHOWN, "images (--out writes all)")
+
+
+def print_neighbours(found: Sequence[Neighbour]) -> None:
+    """Answers of a search."""
+    out = _out()
+    for rank, neighbour in enumerate(found, start=1):
+        out.print(f"{rank:>4}  {neighbour.similarity:.6f}  {_path(neighbour.path)}")
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Why two images are together or apart."""
+    out = _out()
+    out.print(f"{_path(explanation.path_a)}\n{_path(explanation.path_b)}")
+    verdict = "together" if explanation.together else "apart"
+    out.print(f"[bold]{verdict}[/] at {explanation.threshold:g} ({explanation.linkage.value})")
+    out.print(_safe(explanation.reason))
+    out.print(f"similarity {explanation.similarity:.6f}, evidence {explanation.evidence or 'none'}")
+    for name, distance, bits in (
+        ("bmh1", explanation.bmh1_distance, 968),
+        ("phash", explanation.phash_distance, 64),
+    ):
+        out.print(f"{name} {'not known' if distance is None else f'differs in {distance} of {bits} bits'}")
+    points = ", ".join(f"{name} {value:g}" for name, value in explanation.points.items())
+    out.print(f"thresholds of the model: {points}")
+    if len(explanation.chain) > 2:
+        out.print("linked through " + " ~ ".join(_path(os.path.basename(path)) for path in explanation.chain))
+
+
+def print_hashes(images: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
+    """Hashes, one block for each file."""
+    out = _out()
+    for image in images:
+        out.print(f"{_path(image['path'])}  {image['width']}x{image['height']}")
+        out.print(f"  phash {image['phash']}\n  bmh1  {image['bmh1']}")
+    for failure in failures:
+        _err().print(f"[bold red]{_path(failure['path'])}[/]: {_safe(failure['reason'])}")
+
+
+def print_models(models: Sequence[ModelListing]) -> None:
+    """Model names with their thresholds."""
+    table = Table("model", "at hand", "dim", "text", "strict", "default", "loose", "", box=None, pad_edge=False)
+    for model in models:
+        table.add_row(
+            model.name,
+            "yes" if model.available else "no",
+            str(model.dim or ""),
+            "yes" if model.text_capable else "no",
+            f"{model.points.strict:g}",
+            f"{model.points.default:g}",
+            f"{model.points.loose:g}",
+            "measured" if model.points.measured else "uncalibrated",
+        )
+    _out().print(table)
+
+
+def print_info(document: Mapping[str, Any]) -> None:
+    """What a dataset holds."""
+    out = _out()
+    for key, value in document.items():
+        out.print(f"{key.replace('_', ' '):<16} {_safe(str(value))}")
+
+
+def _member_line(member: Member) -> str:
+    mark = "[green]keep[/]" if member.keeper else "    "
+    why = "" if member.evidence is None else f"  {_EVIDENCE[member.evidence]}"
+    size = f"{member.width}x{member.height}, {member.bytes / 1e3:,.0f} kB"
+    return f"  {mark} {member.similarity_to_keeper:.4f}  {_path(member.path)}  ({size}){why}"
+
+
+def _print_unique(out: Console, scores: Sequence[Uniqueness]) -> None:
+    for score in scores:
+        shown_score = "  none" if score.score is None else f"{score.score:.4f}"
+        nearest = "" if score.nearest_path is None else f"  nearest {_path(os.path.basename(score.nearest_path))}"
+        similarity = "" if score.nearest_similarity is None else f" at {score.nearest_similarity:.4f}"
+        out.print(f"  {shown_score}  {_path(score.path)}{nearest}{similarity}")
+
+
+def _print_rest(out: Console, count: int, what: str) -> None:
+    if count > 0:
+        out.print(f"  ... and {count:,} more {what}")
+
+
+def _path(path: str) -> str:
+    """A path for the terminal: relative where that is shorter."""
+    return _safe(min(path, os.path.relpath(path) if os.path.isabs(path) else path, key=len))
+
+
+def _safe(text: str) -> str:
+    """Text without markup, control characters and surrogates."""
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown(text))
+    return escape(printable)

@@ -1,0 +1,142 @@
+"""JSON documents of the commands that answer more than one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinlens.engine.catalog import Failure, ImageRecord
+from twinlens.engine.dataset import Dataset
+from twinlens.engine.ingest import IngestReport
+from twinlens.engine.results import Explanation, Uniqueness
+from twinlens.engine.types import ModelDescription
+from twinlens.models import ModelListing
+from twinlens.service.output import UNIQUENESS, Column, Kind, Row, Schema, cluster_json, totals, uniqueness_rows
+from twinlens.service.report import Report
+
+IMAGES = Schema(
+    "images",
+    (
+        *UNIQUENESS.columns,
+        Column("bytes", Kind.INTEGER, "size of the file"),
+        Column("format", Kind.STRING, "jpeg, png, ..."),
+        Column("exif_tags", Kind.INTEGER, "how many EXIF tags"),
+        Column("sharpness", Kind.NUMBER, "variance of the Laplacian at a common size"),
+        Column("brightness", Kind.NUMBER, "mean luma, 0 to 255"),
+        Column("contrast", Kind.NUMBER, "spread of the colours, in grey levels"),
+        Column("low_information", Kind.BOOLEAN, "flat, blank or nearly constant"),
+        Column("digest", Kind.STRING, "of the bytes, hexadecimal"),
+    ),
+)
+"""Every image with its facts and scores, one row each."""
+
+
+def image_rows(images: Iterable[ImageRecord], scores: Sequence[Uniqueness]) -> Iterator[Row]:
+    """Rows of `IMAGES`, in the order of the scores."""
+    known = {image.id: image for image in images}
+    for row in uniqueness_rows(scores):
+        image = known[str(row["id"])]
+        yield {
+            **row,
+            "bytes": image.bytes,
+            "format": image.format,
+            "exif_tags": image.exif_tags,
+            "sharpness": image.sharpness,
+            "brightness": image.brightness,
+            "contrast": image.contrast,
+            "low_information": image.low_information,
+            "digest": image.digest.hex() if image.digest else None,
+        }
+
+
+def run_document(report: Report, html: Path | None) -> dict[str, Any]:
+    """What `run --json` prints."""
+    sums = totals(report.clusters)
+    return {
+        "clusters": [cluster_json(cluster) for cluster in report.clusters],
+        "unique": list(uniqueness_rows(report.unique)),
+        "failures": [failure_document(failure) for failure in report.failures],
+        "images": report.images,
+        "cluster_count": sums.clusters,
+        "clustered_images": sums.clustered,
+        "spare_images": sums.spare,
+        "spare_bytes": sums.spare_bytes,
+        "skipped": report.skipped,
+        "dataset": report.dataset,
+        "model": report.model,
+        "threshold": report.threshold,
+        "linkage": report.linkage,
+        "notices": list(report.notices),
+        "report": str(html) if html is not None else None,
+    }
+
+
+def index_document(dataset: Dataset, reports: Sequence[IngestReport]) -> dict[str, Any]:
+    """What `index --json` prints."""
+    return {
+        "dataset": str(dataset.folder),
+        "model": dataset.description.name,
+        "images": len(dataset),
+        "sources": [asdict(report) for report in reports],
+        "failures": [failure_document(failure) for failure in dataset.failures()],
+    }
+
+
+def failure_document(failure: Failure) -> dict[str, Any]:
+    """One file that is not part of a dataset."""
+    return asdict(failure)
+
+
+def explanation_document(explanation: Explanation) -> dict[str, Any]:
+    """What `explain --json` prints."""
+    return asdict(explanation)
+
+
+def model_document(model: ModelListing) -> dict[str, Any]:
+    """One model of `models --json`."""
+    return asdict(model)
+
+
+def info_document(dataset: Dataset) -> dict[str, Any]:
+    """What `info --json` prints."""
+    description = dataset.description
+    return {
+        "dataset": str(dataset.folder),
+        "images": len(dataset),
+        "failures": len(dataset.failures()),
+        "sources": [str(source) for source in dataset.sources()],
+        "model": description.name,
+        "revision": description.revision,
+        "dim": description.dim,
+        "fingerprint": description.fingerprint,
+        "text": description.text_capable,
+        "thresholds": thresholds(description),
+        "pairs_kept_from": dataset.kept_from,
+        "isolation": dataset.isolation,
+    }
+
+
+def thresholds(description: ModelDescription) -> dict[str, Any]:
+    """A model's operating points."""
+    return asdict(description.points)
+
+
+def notices(dataset: Dataset) -> list[str]:
+    """What a reader of a result should know about how it came to be."""
+    description = dataset.description
+    if description.points.measured:
+        return []
+    return [
+        f"The thresholds of {description.name} are uncalibrated: they were not measured on labelled pairs. "
+        "Look at a few clusters before you trust them."
+    ]
+
+
+def nearest_similarities(scores: Iterable[Uniqueness]) -> NDArray[np.float64]:
+    """Nearest-neighbour similarities of all images that have one, float64 [n]."""
+    return np.array([s.nearest_similarity for s in scores if s.nearest_similarity is not None], np.float64)
