@@ -65,7 +65,8 @@ class ColourGridEmbedder(Embedder):
         mean = grid.mean(axis=1)
         parts = [(grid - mean[:, None]).reshape(len(batch), -1), MEAN_WEIGHT * (mean - 127.5)]
         rows = np.concatenate(parts, axis=1)
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        unit: Embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
 
 
 def load_fake(name: str) -> Embedder:

@@ -1,0 +1,78 @@
+"""What every torch embedder shares: batches of uint8 pixels in, unit rows out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from twinlens.engine.errors import ModelError
+from twinlens.engine.types import Embedder, Embeddings, ModelDescription, Prepared
+from twinlens.models.device import DTYPES
+
+
+class TorchEmbedder(Embedder):
+    """An embedder whose `prepare` gives uint8 [side, side, 3] and whose module maps pixels to features.
+
+    Pixels stay uint8 until they are on the device: a quarter of the memory and of the copy.
+    """
+
+    def __init__(self, description: ModelDescription, device: str, precision: str) -> None:
+        self._description = description
+        self._device = device
+        self._precision = precision
+
+    @property
+    def description(self) -> ModelDescription:
+        """What the model is."""
+        return self._description
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda"."""
+        return self._device
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: "float32", "bfloat16" or "float16"."""
+        return self._precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        return DTYPES[self._precision]
+
+    @abstractmethod
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features [n, dim] of any float dtype, not normalised, of uint8 [n, 3, side, side]."""
+
+    def embed_prepared(self, batch: Sequence[Prepared]) -> Embeddings:
+        """Vectors of a batch, float32 [n, dim], unit length, in order.
+
+        Raises:
+            ModelError: a vector is not finite, because the precision is too narrow for the model.
+        """
+        if not batch:
+            return np.zeros((0, self.description.dim), np.float32)
+        with torch.inference_mode(), exact_kernels():
+            pixels = torch.from_numpy(np.stack(batch)).to(self.device).permute(0, 3, 1, 2)
+            return self.unit_rows(self.features(pixels))
+
+    def unit_rows(self, features: torch.Tensor) -> Embeddings:
+        """Features [n, dim] divided by their lengths in float32."""
+        rows: Embeddings = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+        if not np.isfinite(rows).all():
+            raise ModelError(
+                f"{self.description.name} gave vectors that are not finite in {self.precision} "
+                f"on {self.device}: load it in float32"
+            )
+        return rows
+
+
+def exact_kernels() -> AbstractContextManager[None]:
+    """A context in which convolutions on CUDA are repeatable and float32 means float32, not TF32."""
+    flags: Callable[..., AbstractContextManager[None]] = torch.backends.cudnn.flags
+    return flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
