@@ -27,7 +27,7 @@ from twinlens.engine.errors import (
     SourceError,
 )
 from twinlens.engine.ingest import IngestReport
-from twinlens.engine.results import Evidence, Linkage
+from twinlens.engine.results import Evidence
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def names(dataset: Dataset) -> dict[str, str]:
     return {image.id: os.path.basename(image.path) for image in dataset.images()}
 
 
-def clusters(dataset: Dataset, threshold: float = 0.95, **options: Linkage) -> list[set[str]]:
+def clusters(dataset: Dataset, threshold: float = 0.95) -> list[set[str]]:
     named = names(dataset)
-    return [{named[m.id] for m in c.members} for c in dataset.duplicates(threshold, **options)]
+    return [{named[m.id] for m in c.members} for c in dataset.duplicates(threshold)]
 
 
 # -- the main job ------------------------------------------------------------------------------------
@@ -63,7 +63,9 @@ def test_twins_are_found_and_the_larger_one_is_kept(dataset: Dataset, photos: Pa
     assert (report.added, report.failed) == (7, 0)
     assert os.path.basename(cluster.keeper.path) == "00003.jpg"
     assert [os.path.basename(m.path) for m in cluster.members] == ["00003.jpg", "small.jpg"]
-    assert 0.95 <= cluster.min_similarity == cluster.mean_similarity == cluster.members[1].similarity_to_keeper
+    assert (
+        0.95 <= cluster.min_similarity == cluster.mean_similarity == cluster.members[1].similarity_to_keeper
+    )
     assert (cluster.evidence, cluster.links_out) == (Evidence.EMBEDDING, 0)
 
 
@@ -96,7 +98,12 @@ def test_a_jpeg_and_its_own_decoded_pixels_are_certain_twins(dataset: Dataset, p
 def test_flat_images_are_twins_of_identical_ones_only(dataset: Dataset, photos: Path) -> None:
     from PIL import Image
 
-    for name, colour in (("red.png", "red"), ("blue.png", "blue"), ("blue.bmp", "blue"), ("white.jpg", "white")):
+    for name, colour in (
+        ("red.png", "red"),
+        ("blue.png", "blue"),
+        ("blue.bmp", "blue"),
+        ("white.jpg", "white"),
+    ):
         save(photos, name, Image.new("RGB", (64, 48), colour))
     dataset.add(photos)
     assert clusters(dataset, 0.5) == [{"blue.png", "blue.bmp"}]
@@ -111,7 +118,8 @@ def test_pairs_are_streamed_with_paths_and_evidence(dataset: Dataset, photos: Pa
     save(photos, "small.jpg", picture(1).resize((80, 60)), quality=80)
     dataset.add(photos)
     found = {
-        (frozenset(map(os.path.basename, (p.path_a, p.path_b))), p.evidence.value) for p in dataset.pairs(0.95)
+        (frozenset(map(os.path.basename, (p.path_a, p.path_b))), p.evidence.value)
+        for p in dataset.pairs(0.95)
     }
     assert found == {
         (frozenset({"00001.jpg", "copy.jpg"}), "bytes"),
@@ -121,7 +129,9 @@ def test_pairs_are_streamed_with_paths_and_evidence(dataset: Dataset, photos: Pa
     assert dataset.count_pairs(0.95) == 3
 
 
-def test_a_threshold_below_the_kept_pairs_costs_a_join_and_gives_the_same(dataset: Dataset, photos: Path) -> None:
+def test_a_threshold_below_the_kept_pairs_costs_a_join_and_gives_the_same(
+    dataset: Dataset, photos: Path
+) -> None:
     dataset.add(photos)
     rows = dataset.vectors().astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -385,7 +395,9 @@ def test_vectors_of_ones_own(rng: np.random.Generator) -> None:
 
 def test_a_chain_of_twelve_is_not_one_cluster() -> None:
     angle = np.arange(12) * np.arccos(0.99)
-    with Dataset.from_vectors([f"{n:02}" for n in range(12)], np.stack([np.cos(angle), np.sin(angle)], 1), name="arc") as chain:
+    with Dataset.from_vectors(
+        [f"{n:02}" for n in range(12)], np.stack([np.cos(angle), np.sin(angle)], 1), name="arc"
+    ) as chain:
         found = chain.duplicates(0.985)
         assert max(cluster.size for cluster in found) < 12
         assert all(cluster.min_similarity >= 0.985 for cluster in found)

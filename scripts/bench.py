@@ -1,0 +1,302 @@
+"""Measure ingest and joins beside their limits and their peers, and write docs/benchmarks.md.
+
+Ingest: a folder of 800 x 600 JPEGs cut from scikit-image's photographs. The limit is what decoding
+alone and the bare model forward allow, each measured with all cores in the same run: on shared cores
+1 / (1 / decode + 1 / forward), on CUDA the smaller of the two. Joins: vectors with planted twins.
+Every figure is the median of several rounds, and the things compared take turns within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from twinlens import __version__, create_dataset, load_model
+from twinlens.engine.decode import decode
+from twinlens.engine.join import self_join
+from twinlens.engine.similarity import unit_rows
+from twinlens.engine.types import Embedder
+
+ROOT = Path(__file__).parent.parent
+SEED = 20240607
+SIZE = (800, 600)
+JOIN_THRESHOLD = 0.9
+DIM = 512
+JOIN_SIZES = (10_000, 50_000)
+MEMORY_SIZES = (1_000, 10_000)
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Images per second, medians over the rounds."""
+
+    images: int
+    decode: float
+    forward: float
+    ingest: float
+    limit: float
+
+    @property
+    def share(self) -> float:
+        return self.ingest / self.limit
+
+
+def main() -> None:
+    options = parse()
+    sys.path.insert(0, str(ROOT / "scripts"))
+    if options.memory_of is not None:
+        measure_memory(options.memory_of, options.model, options.device)
+        return
+    with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
+        largest = max(MEMORY_SIZES) if not options.quick else min(MEMORY_SIZES)
+        photos = Path(scratch) / "photos"
+        make_collection(photos, largest)
+        ingest = measure_ingest(photos, options)
+        memory = [(count, peak_memory(photos, count, options)) for count in MEMORY_SIZES if count <= largest]
+    joins = [(count, measure_joins(count, options)) for count in JOIN_SIZES]
+    text = report(options, ingest, memory, joins)
+    print(text)
+    if not options.quick:
+        (ROOT / "docs" / "benchmarks.md").write_text(text)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1000, help="images of one ingest round")
+    parser.add_argument("--quick", action="store_true", help="skip the large sizes and write no file")
+    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+# -- ingest ------------------------------------------------------------------------------------------
+
+
+def make_collection(folder: Path, count: int) -> None:
+    """`count` different JPEGs of 800 x 600: seeded cuts of real photographs."""
+    from make_demo import photographs
+
+    folder.mkdir(parents=True)
+    chance = random.Random(SEED)
+    sources = [Image.open(path).convert("RGB") for path in photographs()]
+    jobs = [
+        (number, chance.choice(sources), chance.random(), chance.random(), chance.uniform(0.4, 1.0))
+        for number in range(count)
+    ]
+
+    def cut(job: tuple[int, Image.Image, float, float, float]) -> None:
+        number, source, x, y, scale = job
+        width, height = source.width * scale, source.height * scale
+        left, top = x * (source.width - width), y * (source.height - height)
+        image = source.resize(SIZE, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        image.save(folder / f"{number:06}.jpg", quality=88)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(cut, jobs))
+
+
+def measure_ingest(photos: Path, options: argparse.Namespace) -> Ingest:
+    embedder = load_model(options.model, device=options.device)
+    files = sorted(photos.iterdir())[: options.images]
+    listing = photos.parent / "first.txt"
+    listing.write_text("".join(f"{path}\n" for path in files))
+    decodes, forwards, ingests = [], [], []
+    for number in range(options.rounds + 1):
+        decodes.append(len(files) / seconds(lambda: decode_all(files, embedder)))
+        forwards.append(forward_rate(files, embedder, len(files)))
+        with create_dataset(
+            photos.parent / f"data-{number}", options.model, device=options.device
+        ) as dataset:
+            dataset.embedder().embed_prepared([embedder.prepare(decode(files[0]).rgb)] * dataset.batch)
+            ingests.append(len(files) / seconds(lambda data=dataset: data.add(listing)))  # type: ignore[misc]
+    decoded, forwarded, ingested = (statistics.median(rates[1:]) for rates in (decodes, forwards, ingests))
+    shared = 1 / (1 / decoded + 1 / forwarded)
+    limit = min(decoded, forwarded) if embedder.device.startswith("cuda") else shared
+    return Ingest(len(files), decoded, forwarded, ingested, limit)
+
+
+def decode_all(files: list[Path], embedder: Embedder) -> None:
+    """The bare decoder: read and decode as for this model, nothing kept."""
+    policy = embedder.description.decode
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(lambda path: decode(path, policy=policy) and None, files):
+            pass
+
+
+def forward_rate(files: list[Path], embedder: Embedder, count: int) -> float:
+    """The bare forward: prepared images in full batches."""
+    batch = 256 if embedder.device.startswith("cuda") else 32
+    prepared = [
+        embedder.prepare(decode(path, policy=embedder.description.decode).rgb) for path in files[:batch]
+    ]
+    batches = max(1, count // batch)
+    taken = seconds(lambda: [embedder.embed_prepared(prepared) for _ in range(batches)])
+    return batches * batch / taken
+
+
+def peak_memory(photos: Path, count: int, options: argparse.Namespace) -> dict[str, float]:
+    """Peak resident memory in MiB of a process that ingests `count` images, before and after."""
+    listing = photos.parent / f"first-{count}.txt"
+    listing.write_text("".join(f"{path}\n" for path in sorted(photos.iterdir())[:count]))
+    command = [sys.executable, __file__, "--memory-of", str(listing), "--model", options.model]
+    run = subprocess.run([*command, "--device", options.device], capture_output=True, text=True, check=True)
+    return dict(json.loads(run.stdout))
+
+
+def measure_memory(listing: Path, model: str, device: str) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch,
+        create_dataset(Path(scratch) / "data", model, device=device) as dataset,
+    ):
+        loaded = peak_mib()
+        dataset.add(listing)
+        vectors = dataset.vectors().nbytes / 2**20
+        catalog = (dataset.folder / "catalog.sqlite").stat().st_size / 2**20
+        print(json.dumps({"loaded": loaded, "peak": peak_mib(), "vectors": vectors, "catalog": catalog}))
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# -- joins -------------------------------------------------------------------------------------------
+
+
+def vectors_with_twins(count: int) -> NDArray[np.float16]:
+    """Random directions, one in ten a near copy of the row before it."""
+    rng = np.random.default_rng(SEED)
+    rows = rng.normal(size=(count, DIM))
+    twins = np.arange(1, count, 10)
+    rows[twins] = rows[twins - 1] + 0.3 * rng.normal(size=(len(twins), DIM))
+    return unit_rows(rows).astype(np.float16)
+
+
+def measure_joins(count: int, options: argparse.Namespace) -> dict[str, tuple[float, int]]:
+    rows = vectors_with_twins(count)
+    device = "cuda" if options.device == "cuda" else "cpu"
+    contenders: dict[str, Callable[[], int]] = {
+        "TwinLens self_join": lambda: sum(len(b) for b in self_join(rows, JOIN_THRESHOLD, device=device)),
+        "faiss IndexFlatIP.range_search": lambda: faiss_pairs(rows),
+        "scikit-learn radius_neighbors": lambda: sklearn_pairs(rows),
+    }
+    rounds = 1 if options.quick else 3
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    found = {}
+    for _ in range(rounds):
+        for name, join in contenders.items():
+            start = time.perf_counter()
+            found[name] = join()
+            taken[name].append(time.perf_counter() - start)
+    return {name: (statistics.median(taken[name]), found[name]) for name in contenders}
+
+
+def faiss_pairs(rows: NDArray[np.float16]) -> int:
+    import faiss
+
+    units = unit_rows(rows).astype(np.float32)
+    index = faiss.IndexFlatIP(DIM)
+    index.add(units)
+    pairs = 0
+    for start in range(0, len(units), 4096):
+        limits, _, _ = index.range_search(units[start : start + 4096], JOIN_THRESHOLD)
+        pairs += int(limits[-1])
+    return (pairs - len(units)) // 2
+
+
+def sklearn_pairs(rows: NDArray[np.float16]) -> int:
+    from sklearn.neighbors import NearestNeighbors
+
+    units = unit_rows(rows).astype(np.float32)
+    radius = float(np.sqrt(2 - 2 * JOIN_THRESHOLD))
+    neighbours = NearestNeighbors(radius=radius, algorithm="brute", n_jobs=-1).fit(units)
+    pairs = 0
+    for start in range(0, len(units), 4096):
+        found = neighbours.radius_neighbors(units[start : start + 4096], return_distance=False)
+        pairs += sum(len(one) for one in found)
+    return (pairs - len(units)) // 2
+
+
+# -- report ------------------------------------------------------------------------------------------
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def report(
+    options: argparse.Namespace,
+    ingest: Ingest,
+    memory: list[tuple[int, dict[str, float]]],
+    joins: list[tuple[int, dict[str, tuple[float, int]]]],
+) -> str:
+    return "\n".join(
+        [*heading(options), *ingest_table(options, ingest), *memory_table(memory), *join_table(joins), ""]
+    )
+
+
+def heading(options: argparse.Namespace) -> Iterator[str]:
+    import torch
+
+    yield "# Benchmarks\n"
+    yield (
+        f"Written by `scripts/bench` of TwinLens {__version__}: {processor()}, {os.cpu_count()} cores, "
+        f"device {options.device}, torch {torch.__version__}, Python {platform.python_version()}. "
+        "Figures are medians; what is compared took turns in one run."
+    )
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def ingest_table(options: argparse.Namespace, ingest: Ingest) -> Iterator[str]:
+    yield f"\n## Ingest\n\n{ingest.images:,} JPEGs of 800 x 600, model `{options.model}`, folder to finished dataset (previews, quality, pairs included).\n"
+    yield "| | images/s |\n|---|---|"
+    yield f"| bare decoder, all cores | {ingest.decode:.0f} |"
+    yield f"| bare model forward, all cores | {ingest.forward:.0f} |"
+    yield f"| limit of both | {ingest.limit:.0f} |"
+    yield f"| ingest | {ingest.ingest:.0f} |"
+    yield f"| share of the limit | {ingest.share:.0%} |"
+
+
+def memory_table(memory: list[tuple[int, dict[str, float]]]) -> Iterator[str]:
+    yield "\n## Memory of an ingest\n\nPeak resident memory in MiB; vectors and catalog are the sizes of the files.\n"
+    yield "| images | model loaded | peak | vectors | catalog |\n|---|---|---|---|---|"
+    for count, m in memory:
+        yield f"| {count:,} | {m['loaded']:.0f} | {m['peak']:.0f} | {m['vectors']:.0f} | {m['catalog']:.0f} |"
+
+
+def join_table(joins: list[tuple[int, dict[str, tuple[float, int]]]]) -> Iterator[str]:
+    yield f"\n## Self-join\n\nAll pairs at or above {JOIN_THRESHOLD} among vectors of {DIM} dimensions, one in ten with a twin.\n"
+    yield "| vectors | | seconds | pairs |\n|---|---|---|---|"
+    for count, contenders in joins:
+        for name, (taken, pairs) in contenders.items():
+            yield f"| {count:,} | {name} | {taken:.2f} | {pairs:,} |"
+
+
+if __name__ == "__main__":
+    main()
