@@ -1,0 +1,113 @@
+"""How sharp, how bright and how informative a picture is, cheap enough for the ingest pass.
+
+Everything is measured on small copies of fixed sizes, aspect ratio ignored, so that a JPEG that was
+decoded at a reduced size measures alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from twinlens.engine.types import Rgb
+
+LOW_INFORMATION = 8.0
+"""Contrast, in grey levels, below which a picture is flat, blank or nearly constant.
+
+Blank scans with noise and shading stay below 6, a faint fog or a line of small text above 9.
+"""
+
+_SHARPNESS_SIDE = 224
+_CELLS = 56
+_SIGNATURE_SIDE = 16
+_SPECKS = 4
+_SHADING_WEIGHT = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What is measured on every picture.
+
+    Attributes:
+        sharpness: variance of the Laplacian of the luma at 224x224, in grey levels squared.
+        contrast: how much there is to see, in grey levels; see `is_low_information`.
+        brightness: mean luma, 0 to 255.
+        signature: luma at 16x16, row by row, 256 bytes: screens candidates for equal pixels, which
+            differ by a few levels when one of them was decoded at a reduced size.
+    """
+
+    sharpness: float
+    contrast: float
+    brightness: float
+    signature: bytes
+
+
+def measure(rgb: Rgb) -> Quality:
+    """Measure one decoded image, in full or reduced size."""
+    image = _moderate(Image.fromarray(rgb))
+    luma = image.convert("L")
+    common = np.asarray(_scaled(luma, _SHARPNESS_SIDE, Image.Resampling.BOX))
+    # The overlapping windows of the bilinear filter make the signature least sensitive to the decoded size.
+    signature = _scaled(luma, _SIGNATURE_SIDE, Image.Resampling.BILINEAR)
+    return Quality(
+        sharpness=_laplacian_variance(common),
+        contrast=_contrast(np.asarray(_scaled(image, _CELLS, Image.Resampling.BOX))),
+        brightness=float(common.mean()),
+        signature=signature.tobytes(),
+    )
+
+
+def is_low_information(quality: Quality) -> bool:
+    """True for flat, blank and nearly constant pictures: they are evidence of nothing but identity."""
+    return quality.contrast < LOW_INFORMATION
+
+
+def _moderate(image: Image.Image) -> Image.Image:
+    """Divide a large image by a whole number first, as JPEG decoding does: what follows is then cheap."""
+    factor = min(image.size) // (2 * _SHARPNESS_SIDE)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _scaled(image: Image.Image, side: int, resampling: Image.Resampling) -> Image.Image:
+    return image.resize((side, side), resampling)
+
+
+def _laplacian_variance(luma: NDArray[np.uint8]) -> float:
+    """Focus measure of Pech-Pacheco et al., ICPR 2000, with the kernel of four neighbours."""
+    level = luma.astype(np.int16)
+    vertical = level[:-2, 1:-1] + level[2:, 1:-1]
+    horizontal = level[1:-1, :-2] + level[1:-1, 2:]
+    return float(np.var(vertical + horizontal - 4 * level[1:-1, 1:-1], dtype=np.float64))
+
+
+def _contrast(cells: NDArray[np.uint8]) -> float:
+    """The widest spread of a colour channel over cells, uint8 [56, 56, 3], in grey levels.
+
+    Averaging over cells removes noise, taking off the best quadratic surface removes the shading of a
+    scanner or a lens. Shading itself counts less, since a gradient is a picture only when it is strong.
+    """
+    colors = cells.reshape(-1, 3).astype(np.float64)
+    surface = _smooth_surfaces()
+    detail = colors - surface @ (surface.T @ colors)
+    return float(max(_spread(detail), _SHADING_WEIGHT * _spread(colors)))
+
+
+def _spread(colors: NDArray[np.float64]) -> np.float64:
+    """Widest range of a channel without the few darkest and brightest cells, which dust could explain."""
+    ordered = np.sort(colors.T)
+    widest: np.float64 = (ordered[:, -1 - _SPECKS] - ordered[:, _SPECKS]).max()
+    return widest
+
+
+@lru_cache(maxsize=1)
+def _smooth_surfaces() -> NDArray[np.float64]:
+    """An orthonormal basis of the quadratic polynomials over the cells, float64 [56 * 56, 6]."""
+    axis = np.linspace(-1, 1, _CELLS)
+    x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
+    basis = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)).Q
+    basis.flags.writeable = False
+    return basis
