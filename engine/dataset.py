@@ -7,25 +7,31 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine import duplicates, relations, scores, search
+from twinlens.engine import duplicates, relations, search
 from twinlens.engine.catalog import Catalog, Failure, ImageRecord, NewImage, catalog_path
+from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch, NotADataset
-from twinlens.engine.explain import explain
+from twinlens.engine.explain import explain_pair
+from twinlens.engine.hash_links import establish_hashes, linked_units
 from twinlens.engine.ingest import Ingest, IngestOptions, IngestReport, OnProgress, Progress
 from twinlens.engine.keeper import DEFAULT_RULES
 from twinlens.engine.lock import WriterLock
+from twinlens.engine.pixels import establish_pixels
 from twinlens.engine.previews import Previews
 from twinlens.engine.results import Cluster, EvidenceMode, Explanation, Linkage, Neighbour, Pair, Uniqueness
+from twinlens.engine.scores import score_images
 from twinlens.engine.similarity import unit_rows
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.storage import is_writable, storage_errors
 from twinlens.engine.types import DecodePolicy, Embedder, ModelDescription, ModelLoader, OperatingPoints
+from twinlens.engine.uniqueness import PRIOR_ISOLATION
 from twinlens.engine.vectors import VectorFile
 
 MAX_PAIRS = 50_000_000
@@ -209,7 +215,12 @@ class Dataset:
         location = Path(os.path.abspath(source))
         with self._writing():
             ingest = Ingest(
-                self._catalog, self._vectors, self._previews, self.embedder(), options or IngestOptions(), location
+                self._catalog,
+                self._vectors,
+                self._previews,
+                self.embedder(),
+                options or IngestOptions(),
+                location,
             )
             report = ingest.run(progress)
             self._relate(progress)
@@ -248,6 +259,32 @@ class Dataset:
         with self._writing(), self._catalog.transaction():
             self._catalog.unreject(a, b)
             self._catalog.next_generation()
+
+    def resolve(self, name: str) -> str:
+        """The id of an image that is named by its id or by its path.
+
+        Raises:
+            InvalidValue: no such image.
+        """
+        if name in self.snapshot().position:
+            return name
+        path = os.path.abspath(name)
+        for image in self.snapshot().images:
+            if image.path == path:
+                return image.id
+        raise InvalidValue(f"{name} is neither the id nor the path of an image in {self.folder}")
+
+    @property
+    def kept_from(self) -> float:
+        """All pairs at or above this similarity are kept; a lower threshold costs a join."""
+        return float(self._catalog.meta("kept_from"))
+
+    @property
+    def isolation(self) -> float:
+        """b of the uniqueness formula: the model's, else as measured on this dataset, else the prior."""
+        if self.description.isolation is not None:
+            return self.description.isolation
+        return float(self._catalog.meta("isolation", repr(PRIOR_ISOLATION)))
 
     # -- answers ------------------------------------------------------------------------------
 
@@ -295,7 +332,7 @@ class Dataset:
     def uniqueness(self) -> list[Uniqueness]:
         """How unique each image is: most unique first, images without a score last, ties by id."""
         with self._catalog.reading():
-            return scores.score(self.snapshot(), float(self._catalog.meta("isolation", "nan")))
+            return score_images(self.snapshot(), self.isolation)
 
     def search(
         self,
@@ -331,7 +368,7 @@ class Dataset:
     ) -> Explanation:
         """Why two images (by id) are together or apart at a threshold."""
         clusters = self.duplicates(threshold, linkage=linkage)
-        return explain(self.snapshot(), a, b, self._checked(threshold), Linkage(linkage), clusters)
+        return explain_pair(self.snapshot(), a, b, self._checked(threshold), Linkage(linkage), clusters)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -349,7 +386,9 @@ class Dataset:
         """
         if self._embedder is None:
             if self._models is None:
-                raise ModelMismatch(f"{self.folder} was opened without a way to load model {self.description.name}")
+                raise ModelMismatch(
+                    f"{self.folder} was opened without a way to load model {self.description.name}"
+                )
             embedder = self._models(self.description.name)
             if embedder.description.fingerprint != self.description.fingerprint:
                 raise ModelMismatch(
@@ -374,12 +413,18 @@ class Dataset:
         progress(Progress("compare", 0, 1))
         rows = self._vectors.rows(int(self._catalog.meta("rows")))
         relations.update(self._catalog, rows, self.description, self._device)
-        relations.establish_pixels(self._catalog)
+        establish_pixels(self._catalog, DecodeLimits(), os.cpu_count() or 1)
         progress(Progress("compare", 1, 1))
         search.open_index(self.snapshot(), self.folder)
 
     def _with_evidence(self, mode: EvidenceMode) -> Snapshot:
-        return self.snapshot()
+        """The snapshot, with hash links where they were asked for."""
+        if mode is EvidenceMode.EMBEDDING:
+            return self.snapshot()
+        if is_writable(self.folder):
+            with self._writing():
+                establish_hashes(self._catalog, DecodeLimits())
+        return replace(self.snapshot(), linked=frozenset(linked_units(self.snapshot())))
 
     def _checked(self, threshold: float | None) -> float:
         value = self.default_threshold if threshold is None else threshold
@@ -433,7 +478,7 @@ def _vector_record(id_: str, row: int) -> NewImage:
         row=row,
         source=None,
         relative=id_.encode(),
-        bytes=0,
+        size=0,
         mtime_ns=0,
         digest=None,
         pixel_digest=None,

@@ -139,7 +139,6 @@ class Ingest:
         self._vanished = self._find_vanished(unreadable)
         retry = self._options.retry_failed
         total = self._catalog.count_to_read(self._source, retry_failed=retry)
-        self._report.unchanged = self._report.listed - total
         on_progress(Progress("index", 0, total))
         for done, (file, seen) in enumerate(self._look_at(self._files_to_read()), start=1):
             self._take(file, seen)
@@ -148,6 +147,7 @@ class Ingest:
             on_progress(Progress("index", done, total))
         self._commit()
         self._remove_vanished()
+        self._count_the_rest()
         return self._report
 
     # -- before: what the source holds ---------------------------------------------------------
@@ -167,7 +167,6 @@ class Ingest:
 
         self._catalog.list_files(files())
         self._report.listed = self._catalog.count_listed()
-        self._report.failed = len(unreadable)
         with self._catalog.transaction():
             self._catalog.forget_failures(self._source)
             for entry in unreadable:
@@ -196,7 +195,9 @@ class Ingest:
     def _files_to_read(self) -> Iterator[Listed]:
         after = 0
         while True:
-            chunk = self._catalog.to_read(self._source, after, _CHUNK, retry_failed=self._options.retry_failed)
+            chunk = self._catalog.to_read(
+                self._source, after, _CHUNK, retry_failed=self._options.retry_failed
+            )
             if not chunk:
                 return
             after = chunk[-1][0]
@@ -208,7 +209,9 @@ class Ingest:
         known = frozenset(self._vanished) | self._catalog.touched_digests(self._source)
         options = self._options
         looker = Looker(self._embedder, options.limits, options.hashes, known)
-        self._look_again = partial(self._look, Looker(self._embedder, options.limits, options.hashes, frozenset()))
+        self._look_again = partial(
+            self._look, Looker(self._embedder, options.limits, options.hashes, frozenset())
+        )
         workers = options.workers or os.cpu_count() or 1
         ahead = _WAITING_BATCHES * self._batch_size + workers
         return ordered_map(partial(self._look, looker), files, workers=workers, ahead=ahead)
@@ -267,7 +270,6 @@ class Ingest:
                 self._catalog.next_generation()
         self._report.changed += len(changed)
         self._report.added += len(images) - len(changed)
-        self._report.failed += len(batch.failures)
 
     def _embed(self, batch: _Batch, committed: int) -> tuple[Rows, list[tuple[Listed, Sight]]]:
         """Rows of the batch, float16 [n, dim], and the images they belong to.
@@ -297,7 +299,9 @@ class Ingest:
 
     def _name(self, sound: list[tuple[Listed, Sight]], committed: int) -> tuple[list[NewImage], list[str]]:
         """Records of the batch, and the ids among them whose content changed."""
-        images, changed, taken = [], [], set()
+        images: list[NewImage] = []
+        changed: list[str] = []
+        taken: set[str] = set()
         for offset, (file, sight) in enumerate(sound):
             known = self._catalog.find_path(self._source, file.relative)
             if known is not None:
@@ -327,6 +331,12 @@ class Ingest:
                 self._previews.remove(id_)
         self._report.removed = len(gone)
 
+    def _count_the_rest(self) -> None:
+        report = self._report
+        held = self._catalog.count_source_images(self._source)
+        report.unchanged = held - report.added - report.changed - report.moved
+        report.failed = self._catalog.count_failures(self._source)
+
 
 def _record(id_: str, row: int, source: int, file: Listed, sight: Sight) -> NewImage:
     quality = sight.quality
@@ -335,7 +345,7 @@ def _record(id_: str, row: int, source: int, file: Listed, sight: Sight) -> NewI
         row=row,
         source=source,
         relative=file.relative,
-        bytes=file.bytes,
+        size=file.size,
         mtime_ns=file.mtime_ns,
         digest=sight.digest,
         pixel_digest=sight.pixel_digest,

@@ -22,7 +22,7 @@ from twinlens.engine.hashing import byte_digest, pixel_digest
 from twinlens.engine.pipeline import ordered_map
 
 _ROWS_AGREE = 0.9
-_SIGNATURES_AGREE = 6
+_SIGNATURES_AGREE = 8
 _CHUNK = 256
 _MANY = -1
 

@@ -18,7 +18,7 @@ from twinlens.engine.collapse import collapse_identical
 from twinlens.engine.join import Nearest, PairBlock, self_join
 from twinlens.engine.similarity import MICRO
 from twinlens.engine.types import ModelDescription
-from twinlens.engine.uniqueness import measure_isolation
+from twinlens.engine.uniqueness import FEWEST, measure_isolation
 from twinlens.engine.vectors import Rows
 
 KEPT_PAIRS = 5_000_000
@@ -58,7 +58,12 @@ def _living_units(images: Iterable[ImageRecord], count: int) -> NDArray[np.bool_
 
 
 def _join(
-    catalog: Catalog, rows: Rows, living: NDArray[np.bool_], joined: NDArray[np.bool_], device: str, limit: int
+    catalog: Catalog,
+    rows: Rows,
+    living: NDArray[np.bool_],
+    joined: NDArray[np.bool_],
+    device: str,
+    limit: int,
 ) -> None:
     fresh = living & ~joined
     nearest = Nearest(len(rows))
@@ -110,7 +115,9 @@ def _replace_lost_nearest(catalog: Catalog, rows: Rows, living: NDArray[np.bool_
 
 
 def _measure_isolation(catalog: Catalog, description: ModelDescription) -> None:
+    """Measure b once, as soon as there is enough to measure it on; it stays, so that scores do."""
     _, others, similarity = catalog.nearest()
-    known = similarity[others >= 0]
-    if len(known):
-        catalog.set_meta("isolation", repr(measure_isolation(known, description.points.default)))
+    twin = description.points.default
+    without_twin = similarity[(others >= 0) & (similarity < twin)]
+    if len(without_twin) >= FEWEST:
+        catalog.set_meta("isolation", repr(measure_isolation(without_twin, twin)))

@@ -128,7 +128,7 @@ class Uniqueness:
         path: absolute path.
         width, height: upright, px.
         score: u in [0, 1]; 0 has a perfect twin, 1 is truly isolated; None for flat images without twin.
-        percentile: share of scored images whose score is at most this one, in [0, 100]; None without score.
+        percentile: share of the other scored images that are less unique, in [0, 100]; None without score.
         nearest_id: the most similar other image; None if there is none.
         nearest_path: its path.
         nearest_similarity: to it, in [0, 1]; None if there is none.

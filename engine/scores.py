@@ -14,19 +14,18 @@ _NOBODY = -1
 _UNITS_AT_ONCE = 4096
 
 
-def score_images(snapshot: Snapshot, measured_isolation: float) -> list[Uniqueness]:
+def score_images(snapshot: Snapshot, isolation: float) -> list[Uniqueness]:
     """Scores of all images: most unique first, images without a score last, ties by id.
 
     Args:
         snapshot: what the dataset holds.
-        measured_isolation: b as measured on this dataset; used where the model brings none.
+        isolation: b of the formula, in [0, 1).
     """
     other, similarity = _nearest_images(snapshot)
     low_information = np.array([image.low_information for image in snapshot.images], np.bool_)
-    isolation = snapshot.description.isolation
     values = uniqueness(
         np.where(other == _NOBODY, np.nan, similarity),
-        measured_isolation if isolation is None else isolation,
+        isolation,
         low_information=low_information,
         has_identical_twin=(other != _NOBODY) & low_information,
     )
