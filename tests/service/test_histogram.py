@@ -36,7 +36,6 @@ def test_only_bars_wholly_at_or_above_the_threshold_are_twins(values: list[float
 
 
 def test_a_value_on_an_edge_falls_to_its_right() -> None:
-    # 0.57 * 1000 is 569.99... in floating point.
     drawn = histogram(np.array([0.57, 0.3]), 0.57)
     assert drawn is not None
     assert [(bar.low, bar.twins) for bar in drawn.bars] == [(300, False), (570, True)]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -240,9 +241,21 @@ def test_links_stay_links_and_folders_are_made(tmp_path: Path) -> None:
     assert (tmp_path / "deep/down/report.html").read_text("utf-8").startswith("<!doctype html>")
 
 
-def test_a_device_is_written_to_and_not_replaced() -> None:
-    write_report(Path(os.devnull), report())
-    assert not Path(os.devnull).is_file()
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    # Never a real device: a regression would replace it for the whole machine.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Opened for both, so that a regression that replaces the pipe fails instead of waiting for a reader.
+    descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    with ThreadPoolExecutor(1) as pool, os.fdopen(descriptor, "rb", buffering=0) as reader:
+        writing = pool.submit(write_report, pipe, report())
+        read = b""
+        while not writing.done():
+            read += reader.read() or b""
+        read += reader.read() or b""
+        writing.result()
+    assert pipe.is_fifo()
+    assert read.startswith(b"<!doctype html>") and read.rstrip().endswith(b"</html>")
 
 
 def test_scores_of_images_without_one_are_dashes(tmp_path: Path) -> None:
