@@ -37,7 +37,7 @@ MIGRATIONS = (
         unit INTEGER,
         source INTEGER REFERENCES sources(number),
         relative BLOB NOT NULL,
-        bytes INTEGER NOT NULL,
+        size INTEGER NOT NULL,
         mtime_ns INTEGER NOT NULL,
         digest BLOB,
         pixel_digest BLOB,
@@ -59,7 +59,7 @@ MIGRATIONS = (
     CREATE TABLE failures (
         source INTEGER NOT NULL REFERENCES sources(number),
         relative BLOB NOT NULL,
-        bytes INTEGER NOT NULL,
+        size INTEGER NOT NULL,
         mtime_ns INTEGER NOT NULL,
         stage TEXT NOT NULL,
         reason TEXT NOT NULL,
@@ -85,7 +85,7 @@ MIGRATIONS = (
     """,
 )
 
-_RECORD = """id, row, unit, root, relative, bytes, mtime_ns, digest, pixel_digest, width, height, format,
+_RECORD = """id, row, unit, root, relative, size, mtime_ns, digest, pixel_digest, width, height, format,
     exif_tags, sharpness, contrast, brightness, low_information"""
 
 
@@ -98,7 +98,7 @@ class ImageRecord:
         row: its row in vectors.f16.
         unit: the lowest row with the same values; None until the rows were joined.
         path: absolute path as `os.fsdecode` gives it; the id where there is no file.
-        bytes: size of the file.
+        size: of the file, bytes.
         mtime_ns: its modification time, nanoseconds since the epoch.
         digest: of its bytes; None where there is no file.
         pixel_digest: of its decoded pixels; None until needed.
@@ -116,7 +116,7 @@ class ImageRecord:
     row: int
     unit: int | None
     path: str
-    bytes: int
+    size: int
     mtime_ns: int
     digest: bytes | None
     pixel_digest: bytes | None
@@ -138,7 +138,7 @@ class NewImage:
     row: int
     source: int | None
     relative: bytes
-    bytes: int
+    size: int
     mtime_ns: int
     digest: bytes | None
     pixel_digest: bytes | None
@@ -177,7 +177,7 @@ class Listed:
     """A file that a source lists: relative path, size in bytes, modification time."""
 
     relative: bytes
-    bytes: int
+    size: int
     mtime_ns: int
 
 
@@ -216,7 +216,9 @@ class Catalog:
         """
         path = catalog_path(folder)
         if not path.is_file():
-            raise NotADataset(f"{folder} holds no dataset: make one with `twinlens index SOURCE --dataset {folder}`")
+            raise NotADataset(
+                f"{folder} holds no dataset: make one with `twinlens index SOURCE --dataset {folder}`"
+            )
         immutable = read_only and not is_writable(folder)
         if immutable and _has_log(path):
             raise DatasetUnfinished(
@@ -329,11 +331,13 @@ class Catalog:
         self._db.execute("DROP TABLE IF EXISTS temp.listed")
         self._db.execute(
             "CREATE TEMP TABLE listed (position INTEGER PRIMARY KEY, relative BLOB NOT NULL UNIQUE,"
-            " bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
+            " size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
         )
-        rows = ((file.relative, file.bytes, file.mtime_ns) for file in files)
+        rows = ((file.relative, file.size, file.mtime_ns) for file in files)
         self._db.execute("BEGIN")
-        self._db.executemany("INSERT OR IGNORE INTO listed (relative, bytes, mtime_ns) VALUES (?, ?, ?)", rows)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO listed (relative, size, mtime_ns) VALUES (?, ?, ?)", rows
+        )
         self._db.execute("COMMIT")
 
     def count_listed(self) -> int:
@@ -344,11 +348,11 @@ class Catalog:
         """The next listed files that are new, changed or worth another try, with their positions."""
         rows = self._db.execute(
             """
-            SELECT position, l.relative, l.bytes, l.mtime_ns FROM listed AS l
+            SELECT position, l.relative, l.size, l.mtime_ns FROM listed AS l
             LEFT JOIN images AS i ON i.source = ?1 AND i.relative = l.relative
-                AND i.bytes = l.bytes AND i.mtime_ns = l.mtime_ns
+                AND i.size = l.size AND i.mtime_ns = l.mtime_ns
             LEFT JOIN failures AS f ON f.source = ?1 AND f.relative = l.relative
-                AND f.bytes = l.bytes AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
+                AND f.size = l.size AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
             WHERE position > ?2 AND i.id IS NULL AND (f.relative IS NULL OR ?3)
             ORDER BY position LIMIT ?4
             """,
@@ -362,9 +366,9 @@ class Catalog:
             """
             SELECT count(*) FROM listed AS l
             LEFT JOIN images AS i ON i.source = ?1 AND i.relative = l.relative
-                AND i.bytes = l.bytes AND i.mtime_ns = l.mtime_ns
+                AND i.size = l.size AND i.mtime_ns = l.mtime_ns
             LEFT JOIN failures AS f ON f.source = ?1 AND f.relative = l.relative
-                AND f.bytes = l.bytes AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
+                AND f.size = l.size AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
             WHERE i.id IS NULL AND (f.relative IS NULL OR ?2)
             """,
             (source, retry_failed),
@@ -384,7 +388,7 @@ class Catalog:
         """Digests of images whose file has another size or time now."""
         rows = self._db.execute(
             "SELECT digest FROM images AS i JOIN listed AS l ON l.relative = i.relative WHERE i.source = ?"
-            " AND (i.bytes != l.bytes OR i.mtime_ns != l.mtime_ns)",
+            " AND (i.size != l.size OR i.mtime_ns != l.mtime_ns)",
             (source,),
         )
         return {bytes(digest) for (digest,) in rows if digest is not None}
@@ -396,7 +400,8 @@ class Catalog:
     def forget_failures(self, source: int) -> None:
         """Drop the failures of files that the source does not list any more."""
         self._db.execute(
-            "DELETE FROM failures WHERE source = ? AND relative NOT IN (SELECT relative FROM listed)", (source,)
+            "DELETE FROM failures WHERE source = ? AND relative NOT IN (SELECT relative FROM listed)",
+            (source,),
         )
 
     # -- images -------------------------------------------------------------------------------
@@ -416,14 +421,14 @@ class Catalog:
     def move_image(self, id_: str, source: int, file: Listed) -> None:
         """Give an image another path; its id, row and decisions stay."""
         self._db.execute(
-            "UPDATE images SET source = ?, relative = ?, bytes = ?, mtime_ns = ? WHERE id = ?",
-            (source, file.relative, file.bytes, file.mtime_ns, id_),
+            "UPDATE images SET source = ?, relative = ?, size = ?, mtime_ns = ? WHERE id = ?",
+            (source, file.relative, file.size, file.mtime_ns, id_),
         )
 
     def touch_image(self, id_: str, file: Listed) -> None:
         """Remember a new size and time of an image whose bytes are the same."""
         self._db.execute(
-            "UPDATE images SET bytes = ?, mtime_ns = ? WHERE id = ?", (file.bytes, file.mtime_ns, id_)
+            "UPDATE images SET size = ?, mtime_ns = ? WHERE id = ?", (file.size, file.mtime_ns, id_)
         )
 
     def remove_images(self, ids: Iterable[str]) -> None:
@@ -431,10 +436,14 @@ class Catalog:
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS gone (unit INTEGER PRIMARY KEY)")
         self._db.execute("DELETE FROM temp.gone")
         for id_ in ids:
-            self._db.execute("INSERT OR IGNORE INTO gone SELECT unit FROM images WHERE id = ? AND unit NOT NULL", (id_,))
+            self._db.execute(
+                "INSERT OR IGNORE INTO gone SELECT unit FROM images WHERE id = ? AND unit NOT NULL", (id_,)
+            )
             self._db.execute("DELETE FROM images WHERE id = ?", (id_,))
         self._db.execute("DELETE FROM gone WHERE unit IN (SELECT unit FROM images WHERE unit NOT NULL)")
-        self._db.execute("DELETE FROM pairs WHERE a IN (SELECT unit FROM gone) OR b IN (SELECT unit FROM gone)")
+        self._db.execute(
+            "DELETE FROM pairs WHERE a IN (SELECT unit FROM gone) OR b IN (SELECT unit FROM gone)"
+        )
         self._db.execute("DELETE FROM joined WHERE unit IN (SELECT unit FROM gone)")
         self._db.execute(
             "UPDATE joined SET nearest = NULL, millionths = NULL WHERE nearest IN (SELECT unit FROM gone)"
@@ -444,14 +453,16 @@ class Catalog:
         """Write why a file is not part of the dataset; an image that it was is forgotten."""
         self._db.execute(
             "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (source, file.relative, file.bytes, file.mtime_ns, stage, reason, retryable),
+            (source, file.relative, file.size, file.mtime_ns, stage, reason, retryable),
         )
         if (known := self.find_path(source, file.relative)) is not None:
             self.remove_images([known])
 
     def images(self) -> list[ImageRecord]:
         """All images, ordered by id."""
-        rows = self._db.execute(f"SELECT {_RECORD} FROM images LEFT JOIN sources ON number = source ORDER BY id")
+        rows = self._db.execute(
+            f"SELECT {_RECORD} FROM images LEFT JOIN sources ON number = source ORDER BY id"
+        )
         return [self._record(row) for row in rows]
 
     def find(self, id_: str) -> ImageRecord | None:
@@ -539,7 +550,9 @@ class Catalog:
 
     def nth_similarity(self, n: int) -> float:
         """Similarity of the n-th most similar pair that is kept, counted from 0."""
-        millionths = self._number("SELECT millionths FROM pairs ORDER BY millionths DESC LIMIT 1 OFFSET ?", (n,))
+        millionths = self._number(
+            "SELECT millionths FROM pairs ORDER BY millionths DESC LIMIT 1 OFFSET ?", (n,)
+        )
         return (millionths or 0) / 1e6
 
     def count_pairs(self) -> int:
@@ -549,7 +562,9 @@ class Catalog:
     def pairs(self, threshold: float, block: int = 65_536) -> Iterator[PairBlock]:
         """The pairs of units at or above a threshold, by (a, b), in blocks."""
         lowest = int(np.ceil(round(threshold * 1e6, 3)))
-        rows = self._db.execute("SELECT a, b, millionths FROM pairs WHERE millionths >= ? ORDER BY a, b", (lowest,))
+        rows = self._db.execute(
+            "SELECT a, b, millionths FROM pairs WHERE millionths >= ? ORDER BY a, b", (lowest,)
+        )
         while chunk := rows.fetchmany(block):
             columns = np.array(chunk, dtype=np.int64)
             yield PairBlock(columns[:, 0], columns[:, 1], columns[:, 2] / 1e6)
@@ -573,7 +588,9 @@ class Catalog:
 
     def nearest(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Joined units: int64 [n], their nearest others: int64 [n], -1 unknown, similarities: float64 [n]."""
-        rows = self._db.execute("SELECT unit, ifnull(nearest, -1), ifnull(millionths, 0) FROM joined ORDER BY unit")
+        rows = self._db.execute(
+            "SELECT unit, ifnull(nearest, -1), ifnull(millionths, 0) FROM joined ORDER BY unit"
+        )
         columns = np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 3)
         return columns[:, 0], columns[:, 1], columns[:, 2] / 1e6
 

@@ -63,7 +63,9 @@ def count_pairs(snapshot: Snapshot, threshold: float) -> int:
     """How many pairs of images `iterate_pairs` yields."""
     weights = snapshot.units.weights
     copies = int((weights * (weights - 1) // 2).sum())
-    return copies + sum(int((weights[block.a] * weights[block.b]).sum()) for block in snapshot.unit_pairs(threshold))
+    return copies + sum(
+        int((weights[block.a] * weights[block.b]).sum()) for block in snapshot.unit_pairs(threshold)
+    )
 
 
 def _unit_rank(snapshot: Snapshot, rank: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -74,7 +76,11 @@ def _unit_rank(snapshot: Snapshot, rank: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def _describe(
-    snapshot: Snapshot, hood: Neighbourhood, units: NDArray[np.int64], rank: NDArray[np.int64], threshold: float
+    snapshot: Snapshot,
+    hood: Neighbourhood,
+    units: NDArray[np.int64],
+    rank: NDArray[np.int64],
+    threshold: float,
 ) -> Cluster:
     images = snapshot.images
     weights = snapshot.units.weights[units]
@@ -84,10 +90,15 @@ def _describe(
     keeper = images[keeper_place]
     keeper_unit = snapshot.units.of_image[keeper_place]
     similarity = dict(
-        zip(units.tolist(), shown(snapshot.oracle.block(np.array([keeper_unit]), units))[0].tolist(), strict=True)
+        zip(
+            units.tolist(),
+            shown(snapshot.oracle.block(np.array([keeper_unit]), units))[0].tolist(),
+            strict=True,
+        )
     )
     members = [
-        _member(images[place], keeper, similarity[int(snapshot.units.of_image[place])]) for place in places.tolist()
+        _member(images[place], keeper, similarity[int(snapshot.units.of_image[place])])
+        for place in places.tolist()
     ]
     members.sort(key=lambda m: (not m.keeper, -m.similarity_to_keeper, m.id))
     weakest = max((m.evidence for m in members if m.evidence is not None), key=_STRENGTH.index)
@@ -109,7 +120,7 @@ def _member(image: ImageRecord, keeper: ImageRecord, similarity: float) -> Membe
         path=image.path,
         width=image.width,
         height=image.height,
-        bytes=image.bytes,
+        bytes=image.size,
         format=image.format,
         sharpness=image.sharpness,
         similarity_to_keeper=similarity,

@@ -40,7 +40,9 @@ def explain_pair(
     similarity = float(shown(snapshot.oracle.pairs(units[:1], units[1:]))[0])
     home = {member.id: cluster for cluster in clusters for member in cluster.members}
     together = a == b or (a in home and home[a] is home.get(b))
-    blocking = None if together else _blocking_pair(snapshot, home.get(a), home.get(b), first, second, threshold)
+    blocking = (
+        None if together else _blocking_pair(snapshot, home.get(a), home.get(b), first, second, threshold)
+    )
     chain = _chain(snapshot, int(units[0]), int(units[1]), threshold)
     bmh1, phash = _hash_distances(first, second)
     linked = similarity >= threshold

@@ -32,7 +32,9 @@ class WriterLock:
             with storage_errors(self._folder):
                 self._lock.acquire()
         except Timeout as error:
-            raise DatasetLocked(f"{self._folder} is being written by {self._read_holder()}: wait for it") from error
+            raise DatasetLocked(
+                f"{self._folder} is being written by {self._read_holder()}: wait for it"
+            ) from error
         try:
             with storage_errors(self._folder):
                 self._holder.write_text(json.dumps(_this_process()))

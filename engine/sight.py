@@ -87,7 +87,9 @@ class Looker:
         quality = measure(image.rgb)
         low_information = is_low_information(quality)
         # Exact hashes and pixel digests need all pixels; a model must see the same ones with and without them.
-        full = decode(data, limits=self.limits) if image.reduced and (self.hashes or low_information) else image
+        full = (
+            decode(data, limits=self.limits) if image.reduced and (self.hashes or low_information) else image
+        )
         return Sight(
             digest=digest,
             width=image.width,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from twinlens.engine.similarity import Similarities
 from twinlens.engine.types import ModelDescription
 from twinlens.engine.units import Units, embedding_blocks, identity_block, make_units
 from twinlens.engine.vectors import Rows, VectorFile
+
+_LINKS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Snapshot:
         description: of the model.
         catalog: where the pairs are.
         device: where joins run.
+        linked: pairs of units (a < b) that are twins at any threshold, by other evidence.
     """
 
     generation: int
@@ -43,9 +47,12 @@ class Snapshot:
     description: ModelDescription
     catalog: Catalog
     device: str
+    linked: frozenset[tuple[int, int]] = frozenset()
 
     @classmethod
-    def read(cls, catalog: Catalog, vectors: VectorFile, description: ModelDescription, device: str) -> Snapshot:
+    def read(
+        cls, catalog: Catalog, vectors: VectorFile, description: ModelDescription, device: str
+    ) -> Snapshot:
         """Read the generation that the catalog holds now."""
         with catalog.reading():
             images = catalog.images()
@@ -70,17 +77,27 @@ class Snapshot:
         """Similarities of units, with identity, missing information and rejections applied."""
         units = self.units
         return Similarities(
-            self.rows,
-            index=units.rows,
+            cast(Rows, _RowsOfUnits(self.rows, units.rows)),
             identity=units.identity,
             low_information=units.low_information,
             rejected=units.rejected,
+            linked=self.linked,
         )
 
     def unit_pairs(self, threshold: float) -> Iterator[PairBlock]:
         """Every pair of units at or above a threshold, once, a < b, in blocks."""
         yield identity_block(self.units)
         yield from embedding_blocks(self.units, self._kept_pairs(threshold))
+        yield from self._linked_block(threshold)
+
+    def _linked_block(self, threshold: float) -> Iterator[PairBlock]:
+        """Linked pairs that are no pairs at the threshold without their link."""
+        ends = np.array(sorted(self.linked), np.int64).reshape(-1, 2)
+        for start in range(0, len(ends), _LINKS_AT_ONCE):
+            a, b = ends[start : start + _LINKS_AT_ONCE].T
+            similarity = self.oracle.pairs(a, b)
+            below = similarity < threshold
+            yield PairBlock(a[below], b[below], similarity[below])
 
     def neighbourhood(self, threshold: float) -> Neighbourhood:
         """Components and degrees of the units at a threshold."""
@@ -106,12 +123,29 @@ class Snapshot:
 
     def members(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places in `images` of all images of some units, int64, rising."""
-        return np.sort(np.concatenate([self._by_unit[unit] for unit in units.tolist()] or [np.empty(0, np.int64)]))
+        return np.sort(
+            np.concatenate([self._by_unit[unit] for unit in units.tolist()] or [np.empty(0, np.int64)])
+        )
 
     @cached_property
     def _by_unit(self) -> list[NDArray[np.int64]]:
         order = np.argsort(self.units.of_image, kind="stable")
         return np.split(order, np.cumsum(self.units.weights)[:-1]) if len(self.units) else []
+
+
+class _RowsOfUnits:
+    """Rows picked by unit when they are asked for: the mapped file is never copied as a whole."""
+
+    def __init__(self, rows: Rows, row_of_unit: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._row_of_unit = row_of_unit
+        self.shape = (len(row_of_unit), rows.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._row_of_unit)
+
+    def __getitem__(self, units: NDArray[np.int64]) -> Rows:
+        return self._rows[self._row_of_unit[units]]
 
 
 def evidence_of(a: ImageRecord, b: ImageRecord) -> Evidence:

@@ -37,12 +37,16 @@ def storage_errors(folder: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None
         # A tmpfs without room fails SQLite's shared memory file as an I/O error before it says "full".
-        if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and room_left(folder) < 1 << 20):
+        if primary == sqlite3.SQLITE_FULL or (
+            primary == sqlite3.SQLITE_IOERR and room_left(folder) < 1 << 20
+        ):
             raise StorageFull(full) from error
         if primary == sqlite3.SQLITE_READONLY:
             raise DatasetReadOnly(f"the dataset in {folder} cannot be written") from error
         if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise DatasetCorrupt(f"the catalog in {folder} is damaged ({error}): restore it or index again") from error
+            raise DatasetCorrupt(
+                f"the catalog in {folder} is damaged ({error}): restore it or index again"
+            ) from error
         raise
 
 

@@ -138,13 +138,17 @@ def _identities(images: Sequence[ImageRecord]) -> NDArray[np.int64]:
     return np.where(shared, labels, _NO_IDENTITY)
 
 
-def _span(numbers: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _span(
+    numbers: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.searchsorted(numbers, wanted, "left"), np.searchsorted(numbers, wanted, "right")
 
 
 def _plain(units: Units, block: PairBlock) -> PairBlock:
     """Drop pairs that `identity_block` holds and pairs that were rejected."""
-    identical = (units.identity[block.a] == units.identity[block.b]) & (units.identity[block.a] != _NO_IDENTITY)
+    identical = (units.identity[block.a] == units.identity[block.b]) & (
+        units.identity[block.a] != _NO_IDENTITY
+    )
     keep = ~identical
     if units.rejected:
         keep &= np.fromiter(

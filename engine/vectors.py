@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.errors import DatasetCorrupt, ModelMismatch
+from twinlens.engine.errors import DatasetCorrupt, FormatTooNew, ModelMismatch
 from twinlens.engine.storage import storage_errors
 
 Rows: TypeAlias = NDArray[np.float16]
@@ -62,7 +62,9 @@ class VectorFile:
             raise DatasetCorrupt(f"{path} has rows of {header['dim']} values, the catalog says {dim}")
         held = (path.stat().st_size - HEADER_BYTES) // (2 * dim)
         if held < committed:
-            raise DatasetCorrupt(f"{path} holds {held} rows, the catalog says {committed}: restore it or index again")
+            raise DatasetCorrupt(
+                f"{path} holds {held} rows, the catalog says {committed}: restore it or index again"
+            )
         return cls(path, dim)
 
     def truncate(self, committed: int) -> None:
@@ -88,12 +90,14 @@ class VectorFile:
         return np.memmap(self.path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=shape)
 
 
-def _read_header(path: Path) -> dict[str, object]:
+def _read_header(path: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            header = json.loads(file.read(HEADER_BYTES))
-        if header["magic"] == _MAGIC and header["version"] <= FORMAT_VERSION:
-            return dict(header)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            header = dict(json.loads(file.read(HEADER_BYTES)))
+    except (OSError, ValueError, TypeError) as error:
         raise DatasetCorrupt(f"{path} is not a vector file: restore it or index again ({error})") from error
-    raise DatasetCorrupt(f"{path} has format {header['version']}, this TwinLens reads up to {FORMAT_VERSION}")
+    if header.get("magic") != _MAGIC:
+        raise DatasetCorrupt(f"{path} is not a vector file: restore it or index again")
+    if header["version"] > FORMAT_VERSION:
+        raise FormatTooNew(f"{path} has format {header['version']}, this TwinLens reads up to {FORMAT_VERSION}")
+    return header

@@ -48,7 +48,9 @@ def captioned(image: Image.Image, chance: random.Random) -> Image.Image:
     copy = image.copy()
     size = max(12, copy.height // 14)
     place = (copy.width // 20, round(copy.height * chance.uniform(0.75, 0.88)))
-    ImageDraw.Draw(copy).text(place, "holiday 2024", fill="white", stroke_width=2, stroke_fill="black", font_size=size)
+    ImageDraw.Draw(copy).text(
+        place, "holiday 2024", fill="white", stroke_width=2, stroke_fill="black", font_size=size
+    )
     return copy
 
 
@@ -95,7 +97,9 @@ def make_demo(folder: Path) -> None:
             image = opened.convert("RGB")
         for name, edit in VARIANTS.items():
             edit(image, chance).save(folder / f"{path.stem}-{name}.jpg", quality=chance.randint(60, 85))
-    largest_jpeg = max((folder / p.name for p in sources if p.suffix == ".jpg"), key=lambda p: p.stat().st_size)
+    largest_jpeg = max(
+        (folder / p.name for p in sources if p.suffix == ".jpg"), key=lambda p: p.stat().st_size
+    )
     write_broken(folder, largest_jpeg.read_bytes())
 
 

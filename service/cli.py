@@ -283,15 +283,15 @@ def export(
 
 @app.command()
 def models(json: JsonOption = False) -> None:
-    """List model names, their thresholds, and whether their weights are at hand."""
-    from twinlens.models import list_models
+    """List the names that --model takes."""
+    from twinlens.models import KNOWN_MODELS
 
     if json:
         output.write_json(
-            {"models": [documents.model_document(model) for model in list_models()]}, sys.stdout.buffer
+            {"models": [documents.model_document(model) for model in KNOWN_MODELS]}, sys.stdout.buffer
         )
     else:
-        console.print_models(list_models())
+        console.print_models(KNOWN_MODELS)
 
 
 @app.command()
@@ -388,7 +388,7 @@ def _format(format: Format | None, out: Path | None, json: bool) -> Format | Non
     if out is None:
         return None
     ending = out.suffix.lower().lstrip(".")
-    return Format(ending) if ending in Format else Format.JSON
+    return Format(ending) if ending in list(Format) else Format.JSON
 
 
 @contextmanager

@@ -11,15 +11,23 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.ingest import IngestReport, OnProgress
 from twinlens.engine.ingest import Progress as Step
 from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
-from twinlens.models import ModelListing
-from twinlens.service.output import shown, totals
+from twinlens.models import KnownModel
+from twinlens.service.output import totals
+from twinlens.service.table import shown
 from twinlens.service.report import Report
 
 _CLUSTERS_SHOWN = 20
@@ -175,20 +183,11 @@ def print_hashes(images: Sequence[Mapping[str, Any]], failures: Sequence[Mapping
         _err().print(f"[bold red]{_path(failure['path'])}[/]: {_safe(failure['reason'])}")
 
 
-def print_models(models: Sequence[ModelListing]) -> None:
-    """Model names with their thresholds."""
-    table = Table("model", "at hand", "dim", "text", "strict", "default", "loose", "", box=None, pad_edge=False)
+def print_models(models: Sequence[KnownModel]) -> None:
+    """Model names and what they are."""
+    table = Table("model", "text", "what it is", box=None, pad_edge=False)
     for model in models:
-        table.add_row(
-            model.name,
-            "yes" if model.available else "no",
-            str(model.dim or ""),
-            "yes" if model.text_capable else "no",
-            f"{model.points.strict:g}",
-            f"{model.points.default:g}",
-            f"{model.points.loose:g}",
-            "measured" if model.points.measured else "uncalibrated",
-        )
+        table.add_row(escape(model.name), "yes" if model.text_capable else "no", escape(model.summary))
     _out().print(table)
 
 
@@ -209,7 +208,9 @@ def _member_line(member: Member) -> str:
 def _print_unique(out: Console, scores: Sequence[Uniqueness]) -> None:
     for score in scores:
         shown_score = "  none" if score.score is None else f"{score.score:.4f}"
-        nearest = "" if score.nearest_path is None else f"  nearest {_path(os.path.basename(score.nearest_path))}"
+        nearest = (
+            "" if score.nearest_path is None else f"  nearest {_path(os.path.basename(score.nearest_path))}"
+        )
         similarity = "" if score.nearest_similarity is None else f" at {score.nearest_similarity:.4f}"
         out.print(f"  {shown_score}  {_path(score.path)}{nearest}{similarity}")
 

@@ -15,8 +15,17 @@ from twinlens.engine.dataset import Dataset
 from twinlens.engine.ingest import IngestReport
 from twinlens.engine.results import Explanation, Uniqueness
 from twinlens.engine.types import ModelDescription
-from twinlens.models import ModelListing
-from twinlens.service.output import UNIQUENESS, Column, Kind, Row, Schema, cluster_json, totals, uniqueness_rows
+from twinlens.models import KnownModel
+from twinlens.service.output import (
+    UNIQUENESS,
+    Column,
+    Kind,
+    Row,
+    Schema,
+    cluster_json,
+    totals,
+    uniqueness_rows,
+)
 from twinlens.service.report import Report
 
 IMAGES = Schema(
@@ -43,7 +52,7 @@ def image_rows(images: Iterable[ImageRecord], scores: Sequence[Uniqueness]) -> I
         image = known[str(row["id"])]
         yield {
             **row,
-            "bytes": image.bytes,
+            "bytes": image.size,
             "format": image.format,
             "exif_tags": image.exif_tags,
             "sharpness": image.sharpness,
@@ -97,7 +106,7 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
     return asdict(explanation)
 
 
-def model_document(model: ModelListing) -> dict[str, Any]:
+def model_document(model: KnownModel) -> dict[str, Any]:
     """One model of `models --json`."""
     return asdict(model)
 
