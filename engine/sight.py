@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twinlens.engine.decode import DecodeLimits, decode, read_bytes
@@ -68,8 +69,15 @@ class Looker:
 
     def look(self, path: str) -> Sight | Known | DecodeError:
         """Look at one file; what is wrong with it is an answer, not an exception."""
+        return self._answer(lambda: self._look(read_bytes(path, self.limits)))
+
+    def look_at_bytes(self, data: bytes) -> Sight | Known | DecodeError:
+        """Look at a file that is in memory already."""
+        return self._answer(lambda: self._look(data))
+
+    def _answer(self, look: Callable[[], Sight | Known]) -> Sight | Known | DecodeError:
         try:
-            return self._look(path)
+            return look()
         except DecodeError as error:
             return error
         except MemoryError:
@@ -78,8 +86,7 @@ class Looker:
             # One file must never end a run of 200,000: whatever a decoder or model trips over is a row.
             return DecodeError(f"it cannot be prepared: {type(error).__name__}: {error}", stage="prepare")
 
-    def _look(self, path: str) -> Sight | Known:
-        data = read_bytes(path, self.limits)
+    def _look(self, data: bytes) -> Sight | Known:
         digest = byte_digest(data)
         if digest in self.known:
             return Known(digest)

@@ -1,0 +1,144 @@
+"""Top-k search over rows, exact: FAISS proposes in float32, `similarity` decides in float64.
+
+The index holds every row of vectors.f16 at its own place, so it only ever grows; which rows a search
+may answer with is said with the search. Nothing has to be taken out when an image is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from twinlens.engine.errors import DatasetCorrupt, InvalidValue
+from twinlens.engine.screen import HALF_A_MICRO, screening_error
+from twinlens.engine.similarity import Mask, Numbers, Rows, Units, pairwise, spans, unit_rows
+
+FORMAT_VERSION = 1
+_SPARE = 16
+_ROWS_AT_ONCE = 16_384
+
+
+class FlatIndex:
+    """Exact search by inner product over unit rows (faiss.IndexFlatIP)."""
+
+    def __init__(self, dim: int, fingerprint: str) -> None:
+        self.dim = dim
+        self.fingerprint = fingerprint
+        self._faiss = faiss.IndexFlatIP(dim)
+
+    def __len__(self) -> int:
+        return int(self._faiss.ntotal)
+
+    def extend(self, rows: Rows) -> None:
+        """Take the rows behind those that the index holds already: float16 [n, dim], n >= len(self)."""
+        for span in spans(len(self), len(rows), _ROWS_AT_ONCE):
+            numbers = np.arange(span.start, span.stop)
+            self._faiss.add(unit_rows(rows[span], numbers).astype(np.float32))
+
+    def search(self, rows: Rows, query: Units, k: int, among: Mask) -> tuple[Numbers, NDArray[np.float64]]:
+        """The k rows most similar to a query, most similar first, ties to the lower row.
+
+        Args:
+            rows: what the index was made from, float16 [n, dim]; decides.
+            query: float64 [dim], unit length.
+            k: how many; fewer come back where `among` has fewer.
+            among: bool [n], the rows that may be answered.
+
+        Returns:
+            Row numbers int64 [m] and similarities float64 [m], m <= k.
+
+        Raises:
+            InvalidValue: a query of another length, or k below 1.
+        """
+        if query.shape != (self.dim,):
+            raise InvalidValue(f"a query has {query.shape[-1]} dimensions, the index has {self.dim}")
+        if k < 1:
+            raise InvalidValue(f"k is {k}, and must be 1 or more")
+        available = int(among.sum())
+        fetch = min(k + _SPARE, available)
+        while fetch:
+            numbers, scores = self._fetch(query, fetch, among)
+            similarity = self._decide(rows, query, numbers)
+            order = np.lexsort((numbers, -similarity))[:k]
+            # What was not fetched scores at most the last float32 score, which may be off by the bound.
+            unseen = scores[-1] + 2 * (screening_error(self.dim) + HALF_A_MICRO)
+            if fetch == available or unseen < similarity[order[-1]]:
+                return numbers[order], similarity[order]
+            fetch = min(4 * fetch, available)
+        return np.empty(0, np.int64), np.empty(0)
+
+    def _fetch(self, query: Units, count: int, among: Mask) -> tuple[Numbers, NDArray[np.float32]]:
+        bits = np.packbits(among, bitorder="little")
+        selector = faiss.IDSelectorBitmap(len(among), faiss.swig_ptr(bits))
+        parameters = faiss.SearchParameters(sel=selector)
+        scores, numbers = self._faiss.search(query[None].astype(np.float32), count, params=parameters)
+        return numbers[0].astype(np.int64), scores[0]
+
+    def _decide(self, rows: Rows, query: Units, numbers: Numbers) -> NDArray[np.float64]:
+        similarity = np.empty(len(numbers))
+        for span in spans(0, len(numbers), _ROWS_AT_ONCE):
+            units = unit_rows(rows[numbers[span]], numbers[span])
+            similarity[span] = pairwise(units, np.broadcast_to(query, units.shape))
+        return similarity
+
+    # -- on disk ------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the index and, beside it, what it is; a kill on the way leaves the old one or none."""
+        beside = path.with_name(path.name + ".new")
+        faiss.write_index(self._faiss, str(beside))
+        os.replace(beside, path)
+        description = {
+            "version": FORMAT_VERSION,
+            "dim": self.dim,
+            "fingerprint": self.fingerprint,
+            "rows": len(self),
+            "bytes": path.stat().st_size,
+        }
+        _sidecar(path).write_text(json.dumps(description))
+
+    @classmethod
+    def load(cls, path: Path, dim: int, fingerprint: str) -> FlatIndex:
+        """Read an index that must be for these vectors.
+
+        Raises:
+            DatasetCorrupt: missing, damaged, or for other vectors; the message names both.
+        """
+        try:
+            said = json.loads(_sidecar(path).read_text())
+            expected = {"version": FORMAT_VERSION, "dim": dim, "fingerprint": fingerprint}
+            found = {key: said[key] for key in expected}
+            size = said["bytes"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DatasetCorrupt(
+                f"{path} is not a search index ({error}): delete it, it is made again"
+            ) from error
+        if found != expected:
+            raise DatasetCorrupt(
+                f"{path} is for {found}, the dataset is {expected}: delete it, it is made again"
+            )
+        if not path.is_file() or path.stat().st_size != size:
+            raise DatasetCorrupt(
+                f"{path} is not the {size} bytes that were written: delete it, it is made again"
+            )
+        index = cls(dim, fingerprint)
+        try:
+            index._faiss = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise DatasetCorrupt(f"{path} cannot be read: delete it, it is made again") from error
+        if (
+            not isinstance(index._faiss, faiss.IndexFlatIP)
+            or len(index) != said["rows"]
+            or index._faiss.d != dim
+        ):
+            raise DatasetCorrupt(f"{path} is not the index that was written: delete it, it is made again")
+        return index
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_suffix(".json")
