@@ -184,10 +184,11 @@ class Listed:
 class Catalog:
     """The catalog of the dataset in one folder."""
 
-    def __init__(self, connection: sqlite3.Connection, folder: Path, *, immutable: bool = False) -> None:
+    def __init__(self, connection: sqlite3.Connection, folder: Path, *, read_only: bool) -> None:
         self._db = connection
         self.folder = folder
-        self._immutable = immutable
+        self._read_only = read_only
+        self._closed = False
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -235,14 +236,19 @@ class Catalog:
             except BaseException:
                 db.close()
                 raise
-        return cls(db, folder, immutable=immutable)
+        return cls(db, folder, read_only=read_only)
 
     def close(self) -> None:
-        """Fold the write-ahead log into the catalog and close it."""
-        if not self._immutable:
-            with storage_errors(self.folder):
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._db.close()
+        """Fold the write-ahead log into the catalog and close it; harmless when it is closed."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._read_only:
+                with storage_errors(self.folder):
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -335,9 +341,7 @@ class Catalog:
         )
         rows = ((file.relative, file.size, file.mtime_ns) for file in files)
         self._db.execute("BEGIN")
-        self._db.executemany(
-            "INSERT OR IGNORE INTO listed (relative, size, mtime_ns) VALUES (?, ?, ?)", rows
-        )
+        self._db.executemany("INSERT OR IGNORE INTO listed (relative, size, mtime_ns) VALUES (?, ?, ?)", rows)
         self._db.execute("COMMIT")
 
     def count_listed(self) -> int:
@@ -523,9 +527,10 @@ class Catalog:
         self._db.executemany("UPDATE images SET bmh1 = ?2, phash = ?3 WHERE id = ?1", hashes)
 
     def _record(self, row: Sequence[Any]) -> ImageRecord:
-        id_, place, unit, root, relative, *rest, low = row
+        id_, place, unit, root, relative, *facts, low_information = row
         path = relative.decode() if root is None else self._path(root, relative)
-        return ImageRecord(id_, place, unit, path, *rest, bool(low))
+        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information)]
+        return ImageRecord(*fields)
 
     def _path(self, root: bytes, relative: bytes) -> str:
         return os.path.join(self._resolved(root), os.fsdecode(relative))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from twinlens.engine import duplicates, relations, search
 from twinlens.engine.catalog import Catalog, Failure, ImageRecord, NewImage, catalog_path
 from twinlens.engine.decode import DecodeLimits
-from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch, NotADataset
+from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch
 from twinlens.engine.explain import explain_pair
 from twinlens.engine.hash_links import establish_hashes, linked_units
 from twinlens.engine.ingest import Ingest, IngestOptions, IngestReport, OnProgress, Progress
@@ -281,7 +281,7 @@ class Dataset:
 
     @property
     def isolation(self) -> float:
-        """b of the uniqueness formula: the model's, else as measured on this dataset, else the prior."""
+        """The b of the uniqueness formula: the model's, else as measured on this dataset, else the prior."""
         if self.description.isolation is not None:
             return self.description.isolation
         return float(self._catalog.meta("isolation", repr(PRIOR_ISOLATION)))
@@ -328,6 +328,15 @@ class Dataset:
     def count_pairs(self, threshold: float | None = None) -> int:
         """How many pairs `pairs` yields."""
         return duplicates.count_pairs(self.snapshot(), self._checked(threshold))
+
+    def refuse_too_many_pairs(self, threshold: float, limit: int) -> None:
+        """Refuse a threshold with more pairs of images than `limit`; below the kept pairs, as estimated.
+
+        Raises:
+            TooManyPairs: naming the lowest threshold that is served.
+            InvalidValue: copies alone make more pairs, so that no threshold helps.
+        """
+        duplicates.refuse_too_many_pairs(self.snapshot(), self._checked(threshold), limit)
 
     def uniqueness(self) -> list[Uniqueness]:
         """How unique each image is: most unique first, images without a score last, ties by id."""

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine.catalog import ImageRecord
-from twinlens.engine.clusters import cluster, cluster_id, cohesion
-from twinlens.engine.join import PairBlock
+from twinlens.engine.clusters import cluster, cluster_id
+from twinlens.engine.cohesion import cohesion
+from twinlens.engine.errors import InvalidValue, TooManyPairs
+from twinlens.engine.estimate import lowest_served
+from twinlens.engine.estimate import refuse_too_many as refuse_by_estimate
 from twinlens.engine.keeper import keeper_order
 from twinlens.engine.neighbourhood import Neighbourhood
 from twinlens.engine.results import Cluster, Evidence, Linkage, Member, Pair
@@ -59,13 +62,39 @@ def iterate_pairs(snapshot: Snapshot, threshold: float) -> Iterator[Pair]:
                     yield _pair(images[a], images[b], similarity)
 
 
+def refuse_too_many_pairs(snapshot: Snapshot, threshold: float, limit: int) -> None:
+    """Refuse a threshold with more pairs of images than `limit`; below the kept pairs, as estimated.
+
+    Raises:
+        TooManyPairs: naming the lowest threshold that is served.
+        InvalidValue: copies alone make more pairs, so that no threshold helps.
+    """
+    if (copies := _count_copies(snapshot)) > limit:
+        raise InvalidValue(
+            f"identical images alone make {copies:,} pairs, and at most {limit:,} are served: "
+            "allow more with --max-pairs, or ask for duplicates, which count copies once"
+        )
+    units = snapshot.units
+    skip = np.ones(len(snapshot.rows), np.bool_)
+    skip[units.rows[~units.low_information]] = False
+    if threshold < snapshot.kept_from:
+        refuse_by_estimate(snapshot.rows, threshold, limit, skip=skip)
+    elif (pairs := count_pairs(snapshot, threshold)) > limit:
+        lowest = lowest_served(snapshot.rows, limit, skip=skip)
+        raise TooManyPairs(threshold=threshold, pairs=pairs, limit=limit, lowest_served=lowest)
+
+
 def count_pairs(snapshot: Snapshot, threshold: float) -> int:
     """How many pairs of images `iterate_pairs` yields."""
     weights = snapshot.units.weights
-    copies = int((weights * (weights - 1) // 2).sum())
-    return copies + sum(
+    return _count_copies(snapshot) + sum(
         int((weights[block.a] * weights[block.b]).sum()) for block in snapshot.unit_pairs(threshold)
     )
+
+
+def _count_copies(snapshot: Snapshot) -> int:
+    weights = snapshot.units.weights
+    return int((weights * (weights - 1) // 2).sum())
 
 
 def _unit_rank(snapshot: Snapshot, rank: NDArray[np.int64]) -> NDArray[np.int64]:

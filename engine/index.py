@@ -75,7 +75,7 @@ class FlatIndex:
     def _fetch(self, query: Units, count: int, among: Mask) -> tuple[Numbers, NDArray[np.float32]]:
         bits = np.packbits(among, bitorder="little")
         selector = faiss.IDSelectorBitmap(len(among), faiss.swig_ptr(bits))
-        parameters = faiss.SearchParameters(sel=selector)
+        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         scores, numbers = self._faiss.search(query[None].astype(np.float32), count, params=parameters)
         return numbers[0].astype(np.int64), scores[0]
 
@@ -126,17 +126,14 @@ class FlatIndex:
             raise DatasetCorrupt(
                 f"{path} is not the {size} bytes that were written: delete it, it is made again"
             )
-        index = cls(dim, fingerprint)
         try:
-            index._faiss = faiss.read_index(str(path))
+            read = faiss.read_index(str(path))
         except RuntimeError as error:
             raise DatasetCorrupt(f"{path} cannot be read: delete it, it is made again") from error
-        if (
-            not isinstance(index._faiss, faiss.IndexFlatIP)
-            or len(index) != said["rows"]
-            or index._faiss.d != dim
-        ):
+        if not isinstance(read, faiss.IndexFlatIP) or read.ntotal != said["rows"] or read.d != dim:
             raise DatasetCorrupt(f"{path} is not the index that was written: delete it, it is made again")
+        index = cls(dim, fingerprint)
+        index._faiss = read
         return index
 
 

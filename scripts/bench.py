@@ -60,7 +60,7 @@ class Ingest:
 
 def main() -> None:
     options = parse()
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path.insert(0, str(ROOT))
     if options.memory_of is not None:
         measure_memory(options.memory_of, options.model, options.device)
         return
@@ -93,7 +93,7 @@ def parse() -> argparse.Namespace:
 
 def make_collection(folder: Path, count: int) -> None:
     """`count` different JPEGs of 800 x 600: seeded cuts of real photographs."""
-    from make_demo import photographs
+    from scripts.make_demo import photographs
 
     folder.mkdir(parents=True)
     chance = random.Random(SEED)

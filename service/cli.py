@@ -23,7 +23,6 @@ from twinlens.engine.errors import (
     InputError,
     InvalidValue,
     ModelError,
-    TooManyPairs,
     TwinLensError,
 )
 from twinlens.engine.ingest import IngestOptions, IngestReport
@@ -44,6 +43,7 @@ app = typer.Typer(
 
 EXIT_INPUT, EXIT_MODEL, EXIT_DATASET, EXIT_INTERRUPTED = 2, 4, 5, 130
 _UNIQUE_SHOWN = 60
+_DEFAULT_KEEP = ",".join(DEFAULT_RULES)
 
 
 DatasetOption = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
@@ -83,7 +83,7 @@ def run(
     threshold: ThresholdOption = None,
     linkage: LinkageOption = Linkage.COMPLETE,
     evidence: EvidenceOption = EvidenceMode.EMBEDDING,
-    keep: KeepOption = ",".join(DEFAULT_RULES),
+    keep: KeepOption = _DEFAULT_KEEP,
     report: Annotated[Path | None, typer.Option("--report", help="HTML report to write.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -101,7 +101,7 @@ def run(
         scores = data.uniqueness()
         summary = _summary(data, chosen, linkage, clusters, scores, reports)
         if report is not None:
-            write_report(report, summary)
+            _write_report(report, summary)
         if json:
             output.write_json(documents.run_document(summary, report), sys.stdout.buffer)
         else:
@@ -138,7 +138,7 @@ def duplicates(
     threshold: ThresholdOption = None,
     linkage: LinkageOption = Linkage.COMPLETE,
     evidence: EvidenceOption = EvidenceMode.EMBEDDING,
-    keep: KeepOption = ",".join(DEFAULT_RULES),
+    keep: KeepOption = _DEFAULT_KEEP,
     max_pairs: Annotated[int, typer.Option(help="Refuse thresholds with more pairs than this.")] = MAX_PAIRS,
     format: FormatOption = None,
     out: OutOption = None,
@@ -180,7 +180,7 @@ def pairs(
     """Write every pair of images at or above a threshold."""
     with open_dataset(dataset) as data:
         chosen = data.default_threshold if threshold is None else threshold
-        _refuse_explosion(data, chosen, max_pairs)
+        data.refuse_too_many_pairs(chosen, max_pairs)
         kind = _format(format, out, json) or Format.CSV
         with _opened(out, kind) as file:
             output.write_table(output.pair_rows(data.pairs(chosen)), output.PAIRS, kind.value, file)
@@ -406,11 +406,11 @@ def _opened(out: Path | None, kind: Format) -> Iterator[BinaryIO]:
     sys.stdout.buffer.flush()
 
 
-def _refuse_explosion(data: Dataset, threshold: float, limit: int) -> None:
-    if (count := data.count_pairs(threshold)) > limit:
-        raise TooManyPairs(
-            threshold=threshold, pairs=count, limit=limit, lowest_served=data.lowest_threshold(limit)
-        )
+def _write_report(path: Path, report: Report) -> None:
+    try:
+        write_report(path, report)
+    except OSError as error:
+        raise InvalidValue(f"the report {path} cannot be written: {error.strerror}") from error
 
 
 def _summary(

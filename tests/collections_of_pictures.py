@@ -14,10 +14,10 @@ def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
     return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def save(folder: Path, name: str, image: Image.Image, **options: int) -> Path:
+def save(folder: Path, name: str, image: Image.Image, quality: int = 90) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **options)
+    image.save(path, quality=quality)
     return path
 
 
