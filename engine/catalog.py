@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.errors import DatasetCorrupt, DatasetUnfinished, FormatTooNew, NotADataset
+from twinlens.engine.errors import DatasetCorrupt, DatasetUnfinished, FormatTooNew, NotADataset, StorageFull
 from twinlens.engine.join import PairBlock
 from twinlens.engine.storage import is_writable, storage_errors
 
@@ -244,8 +244,9 @@ class Catalog:
             return
         self._closed = True
         try:
-            if not self._read_only:
-                with storage_errors(self.folder):
+            # A full disk leaves the log where it is: nothing is lost, and the next close folds it in.
+            with suppress(StorageFull), storage_errors(self.folder):
+                if not self._read_only:
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             self._db.close()
