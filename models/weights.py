@@ -18,7 +18,7 @@ Shapes: TypeAlias = dict[str, tuple[int, ...]]
 def digest(state: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over the tensors, sorted by name: names, dtypes, shapes and values; hexadecimal.
 
-    It does not depend on the device or on the format of the file (0.3 s for the 605 MB of ViT-B-32).
+    It does not depend on the device or on the format of the file.
     """
     sha = hashlib.sha256()
     for name in sorted(state):
@@ -35,7 +35,8 @@ def require_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
         WeightsCorrupt: names the first such tensor.
     """
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        # NaN and infinity survive a sum, and a sum is several times as fast as looking at each value.
+        if tensor.is_floating_point() and not tensor.sum().isfinite():
             raise WeightsCorrupt(f"{source}: {name} holds values that are not finite")
 
 

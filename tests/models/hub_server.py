@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def serve(files: dict[str, bytes], requests: list[str]) -> Iterator[str]:
+def serve(files: dict[str, bytes], requests: list[str], commit: str = COMMIT) -> Iterator[str]:
     """Serve `{"organisation/name/file": content}`; the address, and every request in `requests`."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -32,7 +32,8 @@ def serve(files: dict[str, bytes], requests: list[str]) -> Iterator[str]:
             repository, _, rest = self.path.lstrip("/").partition("/resolve/")
             content = files.get(f"{repository}/{rest.partition('/')[2]}")
             self.send_response(200 if content is not None else 404)
-            self.send_header("X-Repo-Commit", COMMIT)
+            if commit:
+                self.send_header("X-Repo-Commit", commit)
             if content is None:
                 self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("ETag", f'"{hashlib.sha256(content or b"").hexdigest()}"')

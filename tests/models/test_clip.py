@@ -142,11 +142,14 @@ def test_weights_of_another_architecture_are_corrupt(other: str, tmp_path: Path)
         load_clip(f"twinlens-vit@{path}")
 
 
-@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("form", ["whole.pt", "whole.safetensors", "legacy.pt"])
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.1, 0.5, 0.9, 0.999, -1])
-def test_a_truncated_checkpoint_is_corrupt(kept: float, suffix: str, tmp_path: Path) -> None:
-    whole = save_file_of("twinlens-vit", tmp_path / f"whole.{suffix}").read_bytes()
-    path = tmp_path / f"w.{suffix}"
+def test_a_truncated_checkpoint_is_corrupt(kept: float, form: str, tmp_path: Path) -> None:
+    whole_path = save_file_of("twinlens-vit", tmp_path / form)
+    if form == "legacy.pt":
+        torch.save(random_state("twinlens-vit"), whole_path, _use_new_zipfile_serialization=False)
+    whole = whole_path.read_bytes()
+    path = tmp_path / f"w{whole_path.suffix}"
     path.write_bytes(whole[: int(kept * len(whole)) if 0 < kept < 1 else int(kept)])
     with pytest.raises(WeightsCorrupt, match=str(path)):
         load_clip(f"twinlens-vit@{path}")

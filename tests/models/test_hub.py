@@ -47,6 +47,13 @@ def test_a_hub_without_the_file_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
             hub.fetch("org/model", ("a.bin", "b.bin"))
 
 
+def test_the_login_page_of_a_network_is_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with serve({"org/model/second.bin": b"please log in"}, [], commit="") as endpoint:
+        use_hub(monkeypatch, endpoint, tmp_path)
+        with pytest.raises(WeightsUnavailable, match=r"has no second\.bin"):
+            hub.fetch("org/model", ("second.bin",))
+
+
 @pytest.mark.parametrize("no_hub", [refusing, silent])
 def test_no_answer_is_one_error_within_seconds(
     no_hub: Callable[[], AbstractContextManager[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
