@@ -70,6 +70,7 @@ class Decoded:
         format: "jpeg", "png", "webp", "gif", "bmp", "tiff", "heif" or "avif".
         exif_tags: number of EXIF tags, those of the Exif and GPS directories included.
         reduced: True if `rgb` is smaller than the image.
+        transparent: True if the file stores transparency, which is dropped here.
     """
 
     rgb: Rgb
@@ -78,6 +79,7 @@ class Decoded:
     format: str
     exif_tags: int
     reduced: bool
+    transparent: bool
 
 
 def decode(
@@ -118,7 +120,7 @@ def decode(
         width, height = encoded.width, encoded.height
         if encoded.exif.orientation >= 5:
             width, height = height, width
-    return Decoded(rgb, width, height, format, encoded.exif.tags, reduced)
+    return Decoded(rgb, width, height, format, encoded.exif.tags, reduced, encoded.transparent)
 
 
 def read_bytes(path: str | os.PathLike[str], limits: DecodeLimits = DecodeLimits()) -> bytes:

@@ -23,6 +23,7 @@ class Encoded:
         exif: orientation and number of tags.
         pixels: decodes; takes `min_side` of the decode policy, returns uint8 [h, w, 3] as stored.
         buffer: pixels that decoding allocates beyond the image: a canvas, a tile.
+        transparent: True if it stores transparency, which decoding drops.
     """
 
     width: int
@@ -30,3 +31,4 @@ class Encoded:
     exif: Exif
     pixels: Callable[[int | None], Rgb]
     buffer: int = 0
+    transparent: bool = False

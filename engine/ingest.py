@@ -185,7 +185,7 @@ class Ingest:
                 "If its images are gone for good, say so with --allow-empty"
             )
         # What lies below a folder that cannot be read is out of sight, not gone.
-        hidden = tuple(entry.relative + b"/" for entry in unreadable)
+        hidden = tuple(entry.relative + b"/" for entry in unreadable if entry.retryable)
         vanished: dict[bytes, deque[str]] = defaultdict(deque)
         for id_, relative, digest in self._catalog.vanished(self._source):
             if not relative.startswith(hidden):

@@ -2,7 +2,8 @@
 
 Candidates are images of equal size whose rows are close and whose 16 x 16 luma signatures nearly
 agree. Pixel-identical images always pass: their rows and signatures can differ only by what a
-reduced JPEG decode changes.
+reduced JPEG decode changes. Files that store transparency have no pixel digest: black icons differ in
+nothing else, and what decoding drops cannot be compared.
 """
 
 from __future__ import annotations
@@ -112,11 +113,12 @@ def _signatures_agree(catalog: Catalog, a: _Content, b: _Content) -> bool:
 
 
 def _pixels(content: _Content, limits: DecodeLimits) -> bytes | None:
-    """Digest of the fully decoded pixels; None if the file is not what was indexed any more."""
+    """Digest of the fully decoded pixels; None if the file is transparent or not what was indexed any more."""
     try:
         data = read_bytes(content.image.path, limits)
         if byte_digest(data) != content.digest:
             return None
-        return pixel_digest(decode(data, limits=limits).rgb)
+        image = decode(data, limits=limits)
     except DecodeError:
         return None
+    return None if image.transparent else pixel_digest(image.rgb)

@@ -75,6 +75,7 @@ def _jpeg_pixels(stream: bytes, min_side: int | None) -> Rgb:
 def read_png(data: bytes) -> Encoded:
     """PNG, W3C third edition; of an animated one the still picture."""
     kept, exif, width, height, at = [data[:8]], b"", 0, 0, 8
+    transparent = False
     for _ in range(_MOST_BLOCKS):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 12 + length
@@ -86,8 +87,10 @@ def read_png(data: bytes) -> Encoded:
             if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 raise Damaged(f"the checksum of its {kind.decode()} chunk is wrong")
             kept.append(data[at:end])
-        if kind == b"IHDR" and length >= 8:
-            width, height = struct.unpack_from(">II", data, at + 8)
+        if kind == b"IHDR" and length >= 10:
+            width, height, _, colour_type = struct.unpack_from(">IIBB", data, at + 8)
+            transparent |= colour_type in (4, 6)
+        transparent |= kind == b"tRNS"
         if kind == b"IEND" or end >= len(data):
             break
         at = end
@@ -100,18 +103,21 @@ def read_png(data: bytes) -> Encoded:
         image.load()
         return rgb_of(image)
 
-    return Encoded(width, height, read_exif(exif), pixels)
+    return Encoded(width, height, read_exif(exif), pixels, transparent=transparent)
 
 
 def read_webp(data: bytes) -> Encoded:
     """WebP, RFC 9649; of an animated one the first frame."""
     kind, head = data[12:16], data[20:30]
+    transparent = False
     if len(head) < 10:
         raise Damaged("it is cut off inside its header")
     if kind == b"VP8X":
+        transparent = bool(head[0] & 0x10)
         size = int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
     elif kind == b"VP8L":
         bits = int.from_bytes(head[1:5], "little")
+        transparent = bool(bits >> 28 & 1)
         size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         width, height = struct.unpack_from("<HH", head, 6)
@@ -122,7 +128,7 @@ def read_webp(data: bytes) -> Encoded:
         image.load()
         return rgb_of(image)
 
-    return Encoded(*size, read_exif(_riff_chunk(data, b"EXIF")), pixels)
+    return Encoded(*size, read_exif(_riff_chunk(data, b"EXIF")), pixels, transparent=transparent)
 
 
 def _riff_chunk(data: bytes, wanted: bytes) -> bytes:
@@ -169,7 +175,7 @@ def read_gif(data: bytes) -> Encoded:
         part[:] = shown if transparent is None else np.where(indices[..., None] == transparent, part, shown)
         return rgb
 
-    return Encoded(*canvas, Exif(), pixels)
+    return Encoded(*canvas, Exif(), pixels, transparent=transparent is not None)
 
 
 def _gif_table_bytes(flags: int) -> int:
@@ -241,7 +247,7 @@ def read_heif(data: bytes) -> Encoded:
         image.load()
         return rgb_of(image)
 
-    return Encoded(width, height, Exif(tags=tags), pixels)
+    return Encoded(width, height, Exif(tags=tags), pixels, transparent=image.mode == "RGBA")
 
 
 def read_avif(data: bytes) -> Encoded:
@@ -259,4 +265,5 @@ def read_avif(data: bytes) -> Encoded:
         image.load()
         return rgb_of(image)
 
-    return Encoded(*image.size, Exif(turned, read_exif(block).tags), pixels)
+    exif = Exif(turned, read_exif(block).tags)
+    return Encoded(*image.size, exif, pixels, transparent=image.mode == "RGBA")

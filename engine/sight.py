@@ -106,7 +106,7 @@ class Looker:
             quality=quality,
             low_information=low_information,
             # Flat images have no other evidence than identity, so theirs is established at once.
-            pixel_digest=pixel_digest(full.rgb) if low_information else None,
+            pixel_digest=pixel_digest(full.rgb) if low_information and not image.transparent else None,
             hashes=image_hashes(full.rgb) if self.hashes else None,
             preview=encode_preview(image.rgb),
             prepared=self.embedder.prepare(image.rgb),

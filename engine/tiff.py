@@ -95,7 +95,8 @@ def read_tiff(data: bytes) -> Encoded:
     kept = {tag: field for tag, field in head.fields.items() if tag in _KEPT}
     picture = _picture(data, Directory(head.order, head.big, kept))
     buffer = picture.tile[0] * picture.tile[1] if picture.tile else 0
-    return Encoded(picture.width, picture.height, exif, lambda _: _pixels(picture), buffer)
+    transparent = picture.extra is not None
+    return Encoded(picture.width, picture.height, exif, lambda _: _pixels(picture), buffer, transparent)
 
 
 def _picture(data: bytes, head: Directory) -> _Picture:

@@ -99,5 +99,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     if header.get("magic") != _MAGIC:
         raise DatasetCorrupt(f"{path} is not a vector file: restore it or index again")
     if header["version"] > FORMAT_VERSION:
-        raise FormatTooNew(f"{path} has format {header['version']}, this TwinLens reads up to {FORMAT_VERSION}")
+        raise FormatTooNew(
+            f"{path} has format {header['version']}, this TwinLens reads up to {FORMAT_VERSION}"
+        )
     return header

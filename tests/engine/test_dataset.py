@@ -114,6 +114,18 @@ def test_flat_images_are_twins_of_identical_ones_only(dataset: Dataset, photos: 
     assert [os.path.basename(n.path) for n in dataset.search(image=photos / "red.png", k=20)] == ["red.png"]
 
 
+def test_icons_that_differ_in_transparency_only_are_no_twins(dataset: Dataset, photos: Path) -> None:
+    from PIL import Image, ImageDraw
+
+    for name, box in (("a.png", (2, 2, 20, 20)), ("b.png", (30, 10, 60, 40))):
+        icon = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+        ImageDraw.Draw(icon).rectangle(box, fill=(0, 0, 0, 255))
+        icon.save(photos / name)
+    shutil.copy(photos / "a.png", photos / "copy-of-a.png")
+    dataset.add(photos)
+    assert clusters(dataset, 0.5) == [{"a.png", "copy-of-a.png"}]
+
+
 def test_pairs_are_streamed_with_paths_and_evidence(dataset: Dataset, photos: Path) -> None:
     shutil.copy(photos / "00001.jpg", photos / "copy.jpg")
     save(photos, "small.jpg", picture(1).resize((80, 60)), quality=80)
