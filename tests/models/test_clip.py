@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tests.models.checkpoints import OWN_PREPROCESS, random_state, register, save_file_of, save_folder_of
+from torchvision.transforms import Compose, Resize
 
-from twinlens.engine.errors import TextNotSupported, WeightsCorrupt
+from twinlens.engine.errors import ModelError, TextNotSupported, WeightsCorrupt
 from twinlens.engine.types import Rgb, TextEmbedder
 from twinlens.models import load_model
 from twinlens.models.clip import ClipEmbedder, build, split_preprocess
@@ -236,18 +239,21 @@ def test_images_work_without_the_tokenizer_and_texts_say_why(pictures: list[Rgb]
         embedder.embed_texts(["a cat"])
 
 
+@pytest.mark.skipif(find_spec("transformers") is not None, reason="transformers is installed")
+def test_a_text_tower_of_transformers_says_what_to_install(tmp_path: Path) -> None:
+    folder = save_folder_of("twinlens-vit", tmp_path / "own")
+    config = folder / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"heads"', '"hf_model_name": "org/name", "heads"'))
+    with pytest.raises(ModelError, match="pip install transformers"):
+        load_clip(f"local-dir:{folder}")
+
+
 def test_an_unknown_preprocessing_is_refused() -> None:
-    from torchvision.transforms import Compose, Resize
-
-    from twinlens.engine.errors import ModelError
-
     with pytest.raises(ModelError, match="unknown way"):
         split_preprocess(Compose([Resize(3), Resize(4)]))
 
 
-def test_checkpoint_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
+def test_a_checkpoint_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a local checkpoint asked for the network")
 
