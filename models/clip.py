@@ -178,30 +178,33 @@ def split_preprocess(preprocess: Compose) -> tuple[Compose, Normalize]:
 
 def find_tokenizer(files: ClipFiles) -> Tokenizer | None:
     """The model's own tokenizer, None where it is a download that cannot be had."""
-    source = _read_config(files)["text_cfg"].get("hf_tokenizer_name")
+    source: str = _read_text_config(files).get("hf_tokenizer_name", "")
+    if source and find_spec("transformers") is None:
+        return None
+    comes_from_hub = source != "" and not files.name.startswith("local-dir:")
     try:
-        if source and not files.brings_config:
+        if comes_from_hub:
             hub.fetch(source, ("tokenizer.json", "tokenizer_config.json", "vocab.txt"))
-        tokenizer: Tokenizer = open_clip.get_tokenizer(files.model_name)
+        by_repository = comes_from_hub and files.brings_config
+        tokenizer: Tokenizer = open_clip.get_tokenizer(files.name if by_repository else files.model_name)
     except Exception:
-        # Whatever is missing (transformers, a vocabulary, the network), images work without it.
+        # Whatever is missing (a vocabulary, a package, the network), images work without it.
         return None
     return tokenizer
 
 
-def _read_config(files: ClipFiles) -> dict[str, Any]:
+def _read_text_config(files: ClipFiles) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = open_clip.get_model_config(files.model_name)
-        return {"text_cfg": config["text_cfg"], **config}
+        text_config: dict[str, Any] = open_clip.get_model_config(files.model_name)["text_cfg"]
     except Exception as error:
-        raise WeightsCorrupt(
-            f"the open_clip_config.json of {files.name}: {weights.one_line(error)}"
-        ) from error
+        reason = weights.one_line(error)
+        raise WeightsCorrupt(f"the open_clip_config.json of {files.name}: {reason}") from error
+    return text_config
 
 
 def _require_text_tower(files: ClipFiles) -> None:
     """Text towers of transformers read a configuration from the hub, even when weights are at hand."""
-    tower = _read_config(files)["text_cfg"].get("hf_model_name")
+    tower = _read_text_config(files).get("hf_model_name")
     if not tower:
         return
     if find_spec("transformers") is None:
@@ -226,6 +229,6 @@ def _require_positions(model: torch.nn.Module, shapes: weights.Shapes, files: Cl
 
 def _content_revision(files: ClipFiles, weights_digest: str) -> str:
     """A revision for weights without a tag: their digest, and their configuration where they bring one."""
-    config = _read_config(files) if files.brings_config else None
+    config = open_clip.get_model_config(files.model_name) if files.brings_config else None
     content = json.dumps([config, weights_digest], sort_keys=True)
     return f"sha256:{hashlib.sha256(content.encode()).hexdigest()[:16]}"

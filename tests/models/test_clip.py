@@ -244,7 +244,7 @@ def test_a_text_tower_of_transformers_says_what_to_install(tmp_path: Path) -> No
     folder = save_folder_of("twinlens-vit", tmp_path / "own")
     config = folder / "open_clip_config.json"
     config.write_text(config.read_text().replace('"heads"', '"hf_model_name": "org/name", "heads"'))
-    with pytest.raises(ModelError, match="pip install transformers"):
+    with pytest.raises(ModelError, match="needs transformers: pip install transformers"):
         load_clip(f"local-dir:{folder}")
 
 
