@@ -223,7 +223,8 @@ class Catalog:
         immutable = read_only and not is_writable(folder)
         if immutable and _has_log(path):
             raise DatasetUnfinished(
-                f"{folder} is read-only and its last writer did not finish: open it once where it can be written"
+                f"{folder} is read-only and its last writer did not finish: "
+                "open it once where it can be written"
             )
         mode = "mode=ro&immutable=1" if immutable else "mode=ro" if read_only else "mode=rw"
         with storage_errors(folder):
@@ -640,7 +641,8 @@ def _check_version(db: sqlite3.Connection, folder: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise FormatTooNew(
-            f"{folder} has catalog format {version}, this TwinLens knows up to {len(MIGRATIONS)}: update TwinLens"
+            f"{folder} has catalog format {version}, this TwinLens knows up to {len(MIGRATIONS)}: "
+            "update TwinLens"
         )
     if version == 0:
         raise DatasetCorrupt(f"{catalog_path(folder)} is not a TwinLens catalog")

@@ -17,7 +17,7 @@ from twinlens.engine.keeper import keeper_order
 from twinlens.engine.neighbourhood import Neighbourhood
 from twinlens.engine.results import Cluster, Evidence, Linkage, Member, Pair
 from twinlens.engine.similarity import shown
-from twinlens.engine.snapshot import Snapshot, evidence_of
+from twinlens.engine.snapshot import Snapshot
 
 _STRENGTH = list(Evidence)
 
@@ -52,14 +52,14 @@ def iterate_pairs(snapshot: Snapshot, threshold: float) -> Iterator[Pair]:
         members = snapshot.members(np.array([unit]))
         for place, a in enumerate(members):
             for b in members[place + 1 :]:
-                yield _pair(images[a], images[b], 1.0)
+                yield _pair(snapshot, images[a], images[b], 1.0)
     for block in snapshot.unit_pairs(threshold):
         for unit_a, unit_b, similarity in zip(
             block.a.tolist(), block.b.tolist(), block.similarity.tolist(), strict=True
         ):
             for a in snapshot.members(np.array([unit_a])):
                 for b in snapshot.members(np.array([unit_b])):
-                    yield _pair(images[a], images[b], similarity)
+                    yield _pair(snapshot, images[a], images[b], similarity)
 
 
 def refuse_too_many_pairs(snapshot: Snapshot, threshold: float, limit: int) -> None:
@@ -126,7 +126,7 @@ def _describe(
         )
     )
     members = [
-        _member(images[place], keeper, similarity[int(snapshot.units.of_image[place])])
+        _member(snapshot, images[place], keeper, similarity[int(snapshot.units.of_image[place])])
         for place in places.tolist()
     ]
     members.sort(key=lambda m: (not m.keeper, -m.similarity_to_keeper, m.id))
@@ -142,7 +142,7 @@ def _describe(
     )
 
 
-def _member(image: ImageRecord, keeper: ImageRecord, similarity: float) -> Member:
+def _member(snapshot: Snapshot, image: ImageRecord, keeper: ImageRecord, similarity: float) -> Member:
     is_keeper = image.id == keeper.id
     return Member(
         id=image.id,
@@ -153,11 +153,13 @@ def _member(image: ImageRecord, keeper: ImageRecord, similarity: float) -> Membe
         format=image.format,
         sharpness=image.sharpness,
         similarity_to_keeper=similarity,
-        evidence=None if is_keeper else evidence_of(image, keeper),
+        evidence=None if is_keeper else snapshot.evidence(image, keeper),
         keeper=is_keeper,
     )
 
 
-def _pair(a: ImageRecord, b: ImageRecord, similarity: float) -> Pair:
+def _pair(snapshot: Snapshot, a: ImageRecord, b: ImageRecord, similarity: float) -> Pair:
     first, second = (a, b) if a.id < b.id else (b, a)
-    return Pair(first.id, second.id, first.path, second.path, float(shown(similarity)), evidence_of(a, b))
+    return Pair(
+        first.id, second.id, first.path, second.path, float(shown(similarity)), snapshot.evidence(a, b)
+    )

@@ -15,7 +15,7 @@ from twinlens.engine.hamming import hamming
 from twinlens.engine.hashing import Hashes, image_hashes
 from twinlens.engine.results import Cluster, Evidence, Explanation, Linkage
 from twinlens.engine.similarity import shown
-from twinlens.engine.snapshot import Snapshot, evidence_of
+from twinlens.engine.snapshot import Snapshot
 
 _FRONTIER = 1024
 
@@ -27,7 +27,8 @@ def explain_pair(
 
     Args:
         snapshot: what the dataset holds.
-        a, b: two ids.
+        a: an id.
+        b: another.
         threshold: in (0, 1].
         linkage: how `clusters` were made.
         clusters: of this snapshot at this threshold.
@@ -52,7 +53,7 @@ def explain_pair(
         path_a=first.path,
         path_b=second.path,
         similarity=similarity,
-        evidence=evidence_of(first, second) if linked else None,
+        evidence=snapshot.evidence(first, second) if linked else None,
         threshold=threshold,
         linkage=linkage,
         together=together,
@@ -78,7 +79,7 @@ def _reason(
 ) -> str:
     score = f"their similarity is {similarity:.6f}"
     if together:
-        return _why_together(first, second, score, similarity, threshold, linkage)
+        return _why_together(snapshot, first, second, score, similarity, threshold, linkage)
     if _is_rejected(snapshot, first, second):
         return "Somebody marked them as not duplicates of each other, which overrules their similarity."
     if first.low_information or second.low_information:
@@ -87,8 +88,8 @@ def _reason(
         apart = f"Apart because {score}, below the threshold {threshold:g}."
         if len(chain) > 2:
             apart += (
-                f" A chain of {len(chain) - 2} images links them, each at or above the threshold to the next; "
-                "single linkage would put them together, " + _promise(linkage)
+                f" A chain of {len(chain) - 2} images links them, each at or above the threshold to the "
+                "next; single linkage would put them together, " + _promise(linkage)
             )
         return apart
     if blocking is not None:
@@ -100,9 +101,15 @@ def _reason(
 
 
 def _why_together(
-    first: ImageRecord, second: ImageRecord, score: str, similarity: float, threshold: float, linkage: Linkage
+    snapshot: Snapshot,
+    first: ImageRecord,
+    second: ImageRecord,
+    score: str,
+    similarity: float,
+    threshold: float,
+    linkage: Linkage,
 ) -> str:
-    evidence = evidence_of(first, second)
+    evidence = snapshot.evidence(first, second)
     if evidence is Evidence.BYTES:
         return "Together because their files are identical, byte for byte."
     if evidence is Evidence.PIXELS:

@@ -56,6 +56,8 @@ class PairSet:
 
     def contains(self, a: Numbers, b: Numbers) -> Mask:
         """Which of the pairs (a[k], b[k]) are in the set: bool [k]."""
+        if not len(self):
+            return np.zeros(len(a), dtype=bool)
         keys = _key(np.stack([a, b], axis=1))
         return np.searchsorted(self._keys, keys, "right") > np.searchsorted(self._keys, keys, "left")
 

@@ -113,7 +113,7 @@ def _signatures_agree(catalog: Catalog, a: _Content, b: _Content) -> bool:
 
 
 def _pixels(content: _Content, limits: DecodeLimits) -> bytes | None:
-    """Digest of the fully decoded pixels; None if the file is transparent or not what was indexed any more."""
+    """Digest of the fully decoded pixels; None if the file is transparent, gone or changed."""
     try:
         data = read_bytes(content.image.path, limits)
         if byte_digest(data) != content.digest:

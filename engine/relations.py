@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from twinlens.engine.catalog import Catalog, ImageRecord
 from twinlens.engine.collapse import collapse_identical
+from twinlens.engine.estimate import estimate_pairs, lowest_served
 from twinlens.engine.join import Nearest, PairBlock, self_join
 from twinlens.engine.similarity import MICRO
 from twinlens.engine.types import ModelDescription
@@ -66,17 +67,19 @@ def _join(
     limit: int,
 ) -> None:
     fresh = living & ~joined
+    kept_from = float(catalog.meta("kept_from"))
+    if estimate_pairs(rows, kept_from, skip=~living) > limit:
+        kept_from = max(kept_from, lowest_served(rows, limit, skip=~living))
+        catalog.drop_pairs_below(kept_from)
     nearest = Nearest(len(rows))
-    kept_from = min(float(catalog.meta("kept_from")), 1.0)
-    blocks = self_join(rows, kept_from, device=device, skip=~living, fresh=fresh, nearest=nearest)
-    _keep(catalog, blocks, limit)
+    blocks = self_join(rows, min(kept_from, 1.0), device=device, skip=~living, fresh=fresh, nearest=nearest)
+    _keep(catalog, blocks, kept_from, limit)
     catalog.set_joined(np.flatnonzero(fresh))
     _merge_nearest(catalog, nearest)
 
 
-def _keep(catalog: Catalog, blocks: Iterable[PairBlock], limit: int) -> None:
+def _keep(catalog: Catalog, blocks: Iterable[PairBlock], kept_from: float, limit: int) -> None:
     """Store pairs; whenever they become too many, forget the less similar half and raise the floor."""
-    kept_from = float(catalog.meta("kept_from"))
     count = catalog.count_pairs()
     for block in blocks:
         chosen = block.similarity >= kept_from

@@ -170,7 +170,7 @@ class Explanation:
         bmh1_distance, phash_distance: differing bits of 968 and of 64; None where a file cannot be read.
         chain: paths from one to the other along pairs at or above the threshold, both ends included;
             empty if they are not connected.
-        blocking_pair: the pair that keeps their clusters apart, as paths, and its similarity; None if there is none.
+        blocking_pair: the pair that keeps their clusters apart, as paths, and its similarity; or None.
         points: the model's thresholds by name.
     """
 

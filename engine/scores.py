@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -111,17 +113,18 @@ def _from_identity(snapshot: Snapshot, other: NDArray[np.int64], similarity: NDA
     labels = units.image_identity
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]
-    for group in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        for place in group.tolist():
+    for places in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        group = places.tolist()
+        for place in group:
             twin = _first_twin(snapshot, place, group)
             if twin != _NOBODY:
                 other[place], similarity[place] = twin, 1.0
 
 
-def _first_twin(snapshot: Snapshot, place: int, group: NDArray[np.int64]) -> int:
+def _first_twin(snapshot: Snapshot, place: int, group: Sequence[int]) -> int:
     of_image, rejected = snapshot.units.of_image, snapshot.units.rejected
-    for twin in group.tolist():
+    for twin in group:
         pair = tuple(sorted((int(of_image[place]), int(of_image[twin]))))
         if twin != place and pair not in rejected:
-            return int(twin)
+            return twin
     return _NOBODY

@@ -93,7 +93,7 @@ class Looker:
         image = decode(data, policy=self.embedder.description.decode, limits=self.limits)
         quality = measure(image.rgb)
         low_information = is_low_information(quality)
-        # Exact hashes and pixel digests need all pixels; a model must see the same ones with and without them.
+        # Hashes and pixel digests need all pixels; a model must see the same ones with and without them.
         full = (
             decode(data, limits=self.limits) if image.reduced and (self.hashes or low_information) else image
         )

@@ -121,6 +121,18 @@ class Snapshot:
             raise InvalidValue(f"no image has the id {id_!r}: `twinlens info` says how to list them")
         return self.images[self.position[id_]]
 
+    def evidence(self, a: ImageRecord, b: ImageRecord) -> Evidence:
+        """The strongest evidence that two images are the same picture."""
+        if a.digest is not None and a.digest == b.digest:
+            return Evidence.BYTES
+        if a.pixel_digest is not None and a.pixel_digest == b.pixel_digest:
+            return Evidence.PIXELS
+        if self.linked:
+            units = self.units.of_image[[self.position[a.id], self.position[b.id]]]
+            if (int(units.min()), int(units.max())) in self.linked:
+                return Evidence.HASH
+        return Evidence.EMBEDDING
+
     def members(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places in `images` of all images of some units, int64, rising."""
         return np.sort(
@@ -146,12 +158,3 @@ class _RowsOfUnits:
 
     def __getitem__(self, units: NDArray[np.int64]) -> Rows:
         return self._rows[self._row_of_unit[units]]
-
-
-def evidence_of(a: ImageRecord, b: ImageRecord) -> Evidence:
-    """The strongest evidence that both are the same picture, short of hashes."""
-    if a.digest is not None and a.digest == b.digest:
-        return Evidence.BYTES
-    if a.pixel_digest is not None and a.pixel_digest == b.pixel_digest:
-        return Evidence.PIXELS
-    return Evidence.EMBEDDING

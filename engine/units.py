@@ -83,19 +83,15 @@ def make_units(images: Sequence[ImageRecord], rejections: Iterable[tuple[str, st
 def embedding_blocks(units: Units, kept: Iterable[PairBlock]) -> Iterator[PairBlock]:
     """Pairs of the catalog's unit numbers as pairs of units, without the identical and the rejected."""
     order = np.argsort(units.kept_as, kind="stable")
-    numbers = units.kept_as[order]
+    order = order[units.kept_as[order] != _NO_IDENTITY]
+    count = np.bincount(units.kept_as[order], minlength=1)
+    start = np.cumsum(count) - count
     for block in kept:
-        left_start, left_end = _span(numbers, block.a)
-        right_start, right_end = _span(numbers, block.b)
-        left_count, right_count = left_end - left_start, right_end - right_start
-        # Each catalog pair stands for every pair of units that were split from its two sides.
-        which = np.repeat(np.arange(len(block.a)), left_count * right_count)
-        offset = np.arange(len(which)) - np.repeat(
-            np.cumsum(left_count * right_count) - left_count * right_count, left_count * right_count
-        )
-        a = order[left_start[which] + offset // right_count[which]]
-        b = order[right_start[which] + offset % right_count[which]]
-        yield _plain(units, PairBlock(np.minimum(a, b), np.maximum(a, b), block.similarity[which]))
+        known = np.maximum(block.a, block.b) < len(count)
+        left, right, similarity = block.a[known], block.b[known], block.similarity[known]
+        which, nth_left, nth_right = _every_combination(count[left], count[right])
+        a, b = order[start[left[which]] + nth_left], order[start[right[which]] + nth_right]
+        yield _plain(units, PairBlock(np.minimum(a, b), np.maximum(a, b), similarity[which]))
 
 
 def identity_block(units: Units) -> PairBlock:
@@ -138,10 +134,19 @@ def _identities(images: Sequence[ImageRecord]) -> NDArray[np.int64]:
     return np.where(shared, labels, _NO_IDENTITY)
 
 
-def _span(
-    numbers: NDArray[np.int64], wanted: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return np.searchsorted(numbers, wanted, "left"), np.searchsorted(numbers, wanted, "right")
+def _every_combination(
+    left: NDArray[np.int64], right: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """For pairs of sets of `left` and `right` members: which pair, and which member of each side.
+
+    A unit that nobody rejected from is one member, so most pairs stand for themselves.
+    """
+    combinations = left * right
+    which = np.repeat(np.arange(len(left)), combinations)
+    if len(which) == len(left) and (combinations == 1).all():
+        return which, np.zeros_like(which), np.zeros_like(which)
+    nth = np.arange(len(which)) - np.repeat(np.cumsum(combinations) - combinations, combinations)
+    return which, nth // right[which], nth % right[which]
 
 
 def _plain(units: Units, block: PairBlock) -> PairBlock:

@@ -56,7 +56,8 @@ class VectorFile:
         header = _read_header(path)
         if header["fingerprint"] != fingerprint:
             raise ModelMismatch(
-                f"{path} holds vectors of model {header['fingerprint'][:12]}, the catalog says {fingerprint[:12]}"
+                f"{path} holds vectors of model {header['fingerprint'][:12]}, "
+                f"the catalog says {fingerprint[:12]}"
             )
         if header["dim"] != dim:
             raise DatasetCorrupt(f"{path} has rows of {header['dim']} values, the catalog says {dim}")

@@ -55,6 +55,7 @@ class Ingest:
 
     @property
     def share(self) -> float:
+        """Of the limit."""
         return self.ingest / self.limit
 
 
@@ -274,7 +275,9 @@ def processor() -> str:
 
 
 def ingest_table(options: argparse.Namespace, ingest: Ingest) -> Iterator[str]:
-    yield f"\n## Ingest\n\n{ingest.images:,} JPEGs of 800 x 600, model `{options.model}`, folder to finished dataset (previews, quality, pairs included).\n"
+    yield "\n## Ingest\n"
+    yield f"{ingest.images:,} JPEGs of 800 x 600, model `{options.model}`, folder to finished dataset:"
+    yield "previews, quality measures and pairs included.\n"
     yield "| | images/s |\n|---|---|"
     yield f"| bare decoder, all cores | {ingest.decode:.0f} |"
     yield f"| bare model forward, all cores | {ingest.forward:.0f} |"
@@ -284,14 +287,16 @@ def ingest_table(options: argparse.Namespace, ingest: Ingest) -> Iterator[str]:
 
 
 def memory_table(memory: list[tuple[int, dict[str, float]]]) -> Iterator[str]:
-    yield "\n## Memory of an ingest\n\nPeak resident memory in MiB; vectors and catalog are the sizes of the files.\n"
+    yield "\n## Memory of an ingest\n"
+    yield "Peak resident memory in MiB; vectors and catalog are the sizes of the files.\n"
     yield "| images | model loaded | peak | vectors | catalog |\n|---|---|---|---|---|"
     for count, m in memory:
         yield f"| {count:,} | {m['loaded']:.0f} | {m['peak']:.0f} | {m['vectors']:.0f} | {m['catalog']:.0f} |"
 
 
 def join_table(joins: list[tuple[int, dict[str, tuple[float, int]]]]) -> Iterator[str]:
-    yield f"\n## Self-join\n\nAll pairs at or above {JOIN_THRESHOLD} among vectors of {DIM} dimensions, one in ten with a twin.\n"
+    yield "\n## Self-join\n"
+    yield f"All pairs at or above {JOIN_THRESHOLD} of vectors of {DIM} dimensions, one in ten with a twin.\n"
     yield "| vectors | | seconds | pairs |\n|---|---|---|---|"
     for count, contenders in joins:
         for name, (taken, pairs) in contenders.items():

@@ -27,8 +27,8 @@ from twinlens.engine.ingest import Progress as Step
 from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
 from twinlens.models import KnownModel
 from twinlens.service.output import totals
-from twinlens.service.table import shown
 from twinlens.service.report import Report
+from twinlens.service.table import shown
 
 _CLUSTERS_SHOWN = 20
 _MEMBERS_SHOWN = 8

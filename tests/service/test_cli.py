@@ -27,7 +27,8 @@ def twinlens(*arguments: str | Path, code: int = 0, **options: Any) -> str:
     env = {**os.environ, **OFFLINE}
     run = subprocess.run(command, capture_output=True, text=True, env=env, **options)
     assert run.returncode == code, run.stderr
-    return run.stdout if code == 0 else run.stderr
+    said: str = run.stdout if code == 0 else run.stderr
+    return said
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,78 @@
+"""Near-equal hashes as evidence: pairs of units within a range of differing bits.
+
+Opt-in, since a hash sees what an embedding misses and the other way round. Images without
+information never link: their hashes are all alike.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from twinlens.engine.catalog import Catalog, ImageRecord
+from twinlens.engine.decode import DecodeLimits, decode, read_bytes
+from twinlens.engine.errors import DecodeError
+from twinlens.engine.hamming import self_join
+from twinlens.engine.hashing import Hashes, image_hashes
+from twinlens.engine.pipeline import ordered_map
+from twinlens.engine.snapshot import Snapshot
+
+BMH1_RANGE = 19
+"""Differing bits of 968 up to which two images are linked: 2 %."""
+
+_CHUNK = 256
+
+
+def establish_hashes(catalog: Catalog, limits: DecodeLimits) -> None:
+    """Compute and remember the hashes that are missing; files that changed or went stay without."""
+    known = catalog.hashes()
+    missing = [image for image in catalog.images() if image.digest is not None and image.id not in known]
+    workers = os.cpu_count() or 1
+    found: list[tuple[str, bytes, bytes]] = []
+    for image, hashes in ordered_map(
+        lambda image: _hashes(image, limits), missing, workers=workers, ahead=2 * workers
+    ):
+        if hashes is not None:
+            found.append((image.id, hashes.bmh1.tobytes(), hashes.phash.tobytes()))
+        if len(found) >= _CHUNK:
+            _remember(catalog, found)
+            found = []
+    if found:
+        _remember(catalog, found)
+
+
+def linked_units(snapshot: Snapshot, radius: int = BMH1_RANGE) -> list[tuple[int, int]]:
+    """Pairs of different units (a < b) whose bmh1 hashes differ in at most `radius` bits."""
+    hashes = snapshot.catalog.hashes()
+    units = snapshot.units
+    first = np.unique(units.of_image, return_index=True)[1]
+    hashed = [
+        unit
+        for unit, place in enumerate(first.tolist())
+        if not units.low_information[unit] and snapshot.images[place].id in hashes
+    ]
+    if not hashed:
+        return []
+    codes = np.array(
+        [np.frombuffer(hashes[snapshot.images[int(first[unit])].id][0], np.uint8) for unit in hashed]
+    )
+    number = np.array(hashed, np.int64)
+    return [
+        (int(a), int(b))
+        for block in self_join(codes, radius)
+        for a, b in zip(number[block.a], number[block.b], strict=True)
+        if (int(a), int(b)) not in units.rejected
+    ]
+
+
+def _remember(catalog: Catalog, found: list[tuple[str, bytes, bytes]]) -> None:
+    with catalog.transaction():
+        catalog.set_hashes(found)
+
+
+def _hashes(image: ImageRecord, limits: DecodeLimits) -> Hashes | None:
+    try:
+        return image_hashes(decode(read_bytes(image.path, limits), limits=limits).rgb)
+    except DecodeError:
+        return None
