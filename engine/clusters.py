@@ -72,6 +72,8 @@ def cluster(
     check_threshold(threshold)
 
     def complete(units: Numbers) -> list[Numbers]:
+        if _is_clique(hood, weights, units):
+            return [units]
         if len(units) > CONTRACTED_ABOVE:
             return link_contracted(oracle, hood, units, threshold, limit=max_pairs, device=device)
         return split_by_label(units, complete_linkage(oracle.strengths(units, units, threshold), threshold))
@@ -86,9 +88,8 @@ def cluster(
     }
     if method not in methods:
         raise InvalidValue(f"no cluster method {method!r}: choose from {', '.join(methods)}")
-    # Two connected units are a cluster by every method; most components are no larger.
-    parts = ([units] if len(units) <= 2 else methods[method](units) for units in _components(hood, weights))
-    clusters = [units for part in parts for units in part if weights[units].sum() >= 2]
+    parts = (part for units in _components(hood, weights) for part in methods[method](units))
+    clusters = [part for part in parts if weights[part].sum() >= 2]
     return sorted(clusters, key=lambda units: int(units.min()))
 
 
@@ -104,10 +105,7 @@ def _components(hood: Neighbourhood, weights: Numbers) -> list[Numbers]:
 
 
 def _is_clique(hood: Neighbourhood, weights: Numbers, units: Numbers) -> bool:
-    """True if all pairs of a component are edges: then it is one cluster by every method.
-
-    Most components are, from two units to the thousands of a burst of near-copies.
-    """
+    """True if all pairs of a component are edges, as in most: from two units to a burst of thousands."""
     return bool((hood.degree[units] + weights[units] == weights[units].sum()).all())
 
 
