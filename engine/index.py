@@ -6,6 +6,7 @@ may answer with is said with the search. Nothing has to be taken out when an ima
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -91,14 +92,21 @@ class FlatIndex:
     def save(self, path: Path) -> None:
         """Write the index and, beside it, what it is; a kill on the way leaves the old one or none."""
         beside = path.with_name(path.name + ".new")
-        faiss.write_index(self._faiss, str(beside))
-        os.replace(beside, path)
+        try:
+            # Through Python's file: FAISS's own would report a full disk as a RuntimeError.
+            with open(beside, "wb") as file:
+                writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]
+                faiss.write_index(self._faiss, writer)
+            os.replace(beside, path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
         description = {
             "version": FORMAT_VERSION,
             "dim": self.dim,
             "fingerprint": self.fingerprint,
             "rows": len(self),
-            "bytes": path.stat().st_size,
+            "sha256": _digest(path),
         }
         _sidecar(path).write_text(json.dumps(description))
 
@@ -113,7 +121,7 @@ class FlatIndex:
             said = json.loads(_sidecar(path).read_text())
             expected = {"version": FORMAT_VERSION, "dim": dim, "fingerprint": fingerprint}
             found = {key: said[key] for key in expected}
-            size = said["bytes"]
+            rows, digest = said["rows"], said["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetCorrupt(
                 f"{path} is not a search index ({error}): delete it, it is made again"
@@ -122,19 +130,23 @@ class FlatIndex:
             raise DatasetCorrupt(
                 f"{path} is for {found}, the dataset is {expected}: delete it, it is made again"
             )
-        if not path.is_file() or path.stat().st_size != size:
-            raise DatasetCorrupt(
-                f"{path} is not the {size} bytes that were written: delete it, it is made again"
-            )
+        # FAISS trusts what it reads: damaged bytes would end in wrong answers or no memory, not in an error.
+        if not path.is_file() or _digest(path) != digest:
+            raise DatasetCorrupt(f"{path} is not what was written: delete it, it is made again")
         try:
             read = faiss.read_index(str(path))
         except RuntimeError as error:
             raise DatasetCorrupt(f"{path} cannot be read: delete it, it is made again") from error
-        if not isinstance(read, faiss.IndexFlatIP) or read.ntotal != said["rows"] or read.d != dim:
-            raise DatasetCorrupt(f"{path} is not the index that was written: delete it, it is made again")
+        if not isinstance(read, faiss.IndexFlatIP) or read.ntotal != rows or read.d != dim:
+            raise DatasetCorrupt(f"{path} is not the index that was described: delete it, it is made again")
         index = cls(dim, fingerprint)
         index._faiss = read
         return index
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sidecar(path: Path) -> Path:
