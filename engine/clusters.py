@@ -133,9 +133,7 @@ def _most_similar(oracle: Similarities, units: Numbers, keepers: Numbers, thresh
     """Position of each unit's most similar keeper, the earlier one of equals: int64 [k]."""
     best, position = np.full(len(units), -np.inf), np.zeros(len(units), dtype=np.int64)
     for span in spans(0, len(keepers), _KEEPERS_AT_ONCE):
-        # A keeper is its own star, whatever else is identical to it.
         strengths = oracle.strengths(units, keepers[span], threshold)
-        strengths[units[:, None] == keepers[span]] = np.inf
         columns = strengths.argmax(axis=1)
         highest = strengths[np.arange(len(units)), columns]
         better = highest > best

@@ -15,6 +15,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from tests.rows import Rows, arc, brute_similarity, clustered_rows, lattice_rows, random_rows, thresholds
 
+from twinlens.engine import clusters as module
 from twinlens.engine.clusters import Method, cluster, cluster_id
 from twinlens.engine.edges import stream_edges
 from twinlens.engine.errors import InvalidValue
@@ -157,6 +158,14 @@ def test_a_star_gathers_what_is_most_similar_to_its_keeper() -> None:
     oracle = Similarities(arc(np.radians([0.0, 10.0, 19.0, 31.0])))
     # 0 and 2 are keepers; 1 comes before 2, but is nearer to 2 than to 0.
     assert clusters_of(oracle, 0.98, "star", order=np.array([0, 1, 2, 3])) == [[2, 1]]
+
+
+def test_of_equally_similar_keepers_the_earlier_one_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.array([[1, 1, 0], [1, 0, 1], [1, 0, 0], [1, 0, 0]], dtype=np.float16)
+    for at_once in (4, 1):
+        monkeypatch.setattr(module, "_KEEPERS_AT_ONCE", at_once)
+        assert clusters_of(Similarities(rows), 0.7, "star") == [[0, 2, 3]]
+        assert clusters_of(Similarities(rows), 0.7, "star", order=np.array([1, 0, 2, 3])) == [[1, 2, 3]]
 
 
 def test_large_components_keep_the_promise_too() -> None:

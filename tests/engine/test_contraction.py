@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from tests.rows import Rows, clustered_rows, near_copies
+from tests.rows import Rows, arc, clustered_rows, near_copies
 
 from twinlens.engine.contraction import contract, link_contracted
 from twinlens.engine.edges import stream_edges
@@ -89,6 +89,14 @@ def test_clusters_are_complete_linkage_of_the_groups_lowest_similarities(seed: i
         assert clusters == sorted(merged)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_group_links_by_its_least_similar_member_not_by_its_leader(turned: bool) -> None:
+    # The first is within 0.9 of the leader (the second), and not of the member contracted to it.
+    angles = np.array([0.0, 0.44, 0.46])
+    oracle = Similarities(arc(np.roll(angles, 2) if turned else angles))
+    assert linked(oracle, 0.9) == ([[0, 1], [2]] if turned else [[0], [1, 2]])
+
+
 def test_what_was_rejected_is_never_contracted_with_the_other() -> None:
     rows = near_copies(0, 30, 16, mutual=0.9999)
     oracle = Similarities(rows, rejected=[(4, 9), (0, 5)])
@@ -101,7 +109,9 @@ def test_what_was_rejected_is_never_contracted_with_the_other() -> None:
 
 def test_images_of_low_information_are_never_contracted() -> None:
     low = np.arange(30) % 3 == 0
-    oracle = Similarities(near_copies(0, 30, 16, mutual=0.9999), low_information=low)
+    identity = np.where(np.isin(np.arange(30), [0, 3]), 7, -1)
+    rows = near_copies(0, 30, 16, mutual=0.9999)
+    oracle = Similarities(rows, low_information=low, identity=identity)
     assert [len(group) for group in groups_of(oracle, 0.9).values()] == [1, 20] + 9 * [1]
 
 

@@ -76,6 +76,11 @@ def test_a_pair_exactly_at_the_threshold_is_inside() -> None:
     assert complete_linkage(similarity, 0.5700001).tolist() == [0, 1]
 
 
+def test_ties_go_to_the_lower_item() -> None:
+    similarity = np.array([[1.0, 0.9, 0.8], [0.9, 1.0, 0.9], [0.8, 0.9, 1.0]])
+    assert complete_linkage(similarity, 0.9).tolist() == sparse(similarity, 0.9).tolist() == [0, 0, 2]
+
+
 def test_a_chain_is_cut_into_pieces_whose_ends_are_similar() -> None:
     similarity = brute_similarity(arc(np.linspace(0.0, np.pi / 2, 40)))
     for labels in (complete_linkage(similarity, 0.95), sparse(similarity, 0.95)):
