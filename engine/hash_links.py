@@ -7,6 +7,7 @@ information never link: their hashes are all alike.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -30,14 +31,15 @@ def establish_hashes(catalog: Catalog, limits: DecodeLimits) -> None:
     missing = [image for image in catalog.images() if image.digest is not None and image.id not in known]
     workers = os.cpu_count() or 1
     found: list[tuple[str, bytes, bytes]] = []
-    for image, hashes in ordered_map(
-        lambda image: _hashes(image, limits), missing, workers=workers, ahead=2 * workers
-    ):
-        if hashes is not None:
-            found.append((image.id, hashes.bmh1.tobytes(), hashes.phash.tobytes()))
-        if len(found) >= _CHUNK:
-            _remember(catalog, found)
-            found = []
+    with ThreadPoolExecutor(workers) as pool:
+        for image, hashes in ordered_map(
+            pool, lambda image: _hashes(image, limits), missing, ahead=2 * workers
+        ):
+            if hashes is not None:
+                found.append((image.id, hashes.bmh1.tobytes(), hashes.phash.tobytes()))
+            if len(found) >= _CHUNK:
+                _remember(catalog, found)
+                found = []
     if found:
         _remember(catalog, found)
 

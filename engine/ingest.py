@@ -1,9 +1,10 @@
 """Ingest: files in, rows and records out, in the order of their source.
 
-Decoding runs on threads, embedding on the thread that calls, and one batch is committed at a time:
-its rows are flushed to vectors.f16, then one transaction makes them count. A kill loses the batch
-that was being embedded and nothing else, and the next run forms the same batches again, so that it
-ends with the same dataset. What waits in memory is bounded by a few batches of prepared images.
+One pool, a thread for each core, both looks at files and embeds batches, each on one core: nothing
+waits for a barrier, and no core is asked for twice. Batches are committed one at a time, in order: the
+rows are flushed to vectors.f16, then one transaction makes them count. A kill loses the at most two
+batches that were being embedded, and the next run forms the same batches again, so that it ends with
+the same dataset. What waits in memory is bounded by a few batches of prepared images.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,11 +29,12 @@ from twinlens.engine.previews import Previews
 from twinlens.engine.sight import Known, Looker, Sight
 from twinlens.engine.sources import SourceFailure, SourceFile, scan, source_root
 from twinlens.engine.storage import storage_errors
-from twinlens.engine.types import Embedder
+from twinlens.engine.types import Embedder, Embeddings, Prepared
 from twinlens.engine.vectors import Rows, VectorFile
 
 _CHUNK = 1024
 _WAITING_BATCHES = 3
+_EMBEDDING_BATCHES = 2
 _LARGEST_COMMIT = 8
 """A batch is committed when it holds this many times its size in copies, which need no embedding."""
 
@@ -100,6 +103,9 @@ class _Batch:
     failures: list[tuple[Listed, DecodeError]] = field(default_factory=list)
     moves: list[tuple[str, Listed]] = field(default_factory=list)
     digests: set[bytes] = field(default_factory=set)
+    embedded: dict[bytes, int] = field(default_factory=dict)
+    stored: dict[bytes, int] = field(default_factory=dict)
+    vectors: Future[Embeddings] | None = None
 
 
 class Ingest:
@@ -124,6 +130,7 @@ class Ingest:
         self._namespace = uuid.UUID(catalog.meta("namespace"))
         self._batch_size = int(catalog.meta("batch"))
         self._batch = _Batch()
+        self._embedding: deque[_Batch] = deque()
         self._report = IngestReport()
 
     def run(self, on_progress: OnProgress) -> IngestReport:
@@ -140,12 +147,17 @@ class Ingest:
         retry = self._options.retry_failed
         total = self._catalog.count_to_read(self._source, retry_failed=retry)
         on_progress(Progress("index", 0, total))
-        for done, (file, seen) in enumerate(self._look_at(self._files_to_read()), start=1):
-            self._take(file, seen)
-            if self._is_full():
-                self._commit()
-            on_progress(Progress("index", done, total))
-        self._commit()
+        workers = self._options.workers or os.cpu_count() or 1
+        with ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool:
+            looks = self._look_at(pool, self._files_to_read(), workers)
+            for done, (file, seen) in enumerate(looks, start=1):
+                self._take(file, seen)
+                if self._is_full():
+                    self._embed(pool)
+                on_progress(Progress("index", done, total))
+            self._embed(pool)
+            while self._embedding:
+                self._commit(self._embedding.popleft())
         self._remove_vanished()
         self._count_the_rest()
         return self._report
@@ -205,16 +217,17 @@ class Ingest:
 
     # -- during: looks, batches, commits ---------------------------------------------------------
 
-    def _look_at(self, files: Iterable[Listed]) -> Iterator[tuple[Listed, Sight | Known | DecodeError]]:
+    def _look_at(
+        self, pool: Executor, files: Iterable[Listed], workers: int
+    ) -> Iterator[tuple[Listed, Sight | Known | DecodeError]]:
         known = frozenset(self._vanished) | self._catalog.touched_digests(self._source)
         options = self._options
         looker = Looker(self._embedder, options.limits, options.hashes, known)
         self._look_again = partial(
             self._look, Looker(self._embedder, options.limits, options.hashes, frozenset())
         )
-        workers = options.workers or os.cpu_count() or 1
         ahead = _WAITING_BATCHES * self._batch_size + workers
-        return ordered_map(partial(self._look, looker), files, workers=workers, ahead=ahead)
+        return ordered_map(pool, partial(self._look, looker), files, ahead=ahead)
 
     def _look(self, looker: Looker, file: Listed) -> Sight | Known | DecodeError:
         return looker.look(os.path.join(self._root, os.fsdecode(file.relative)))
@@ -246,10 +259,30 @@ class Ingest:
         held = len(batch.sights) + len(batch.failures) + len(batch.moves)
         return len(batch.digests) >= self._batch_size or held >= _LARGEST_COMMIT * self._batch_size
 
-    def _commit(self) -> None:
+    def _embed(self, pool: Executor) -> None:
+        """Send the batch that was filled to be embedded; commit the one before it.
+
+        Equal bytes get an equal row: that of the image that was first, which is not embedded again.
+        """
         batch, self._batch = self._batch, _Batch()
+        prepared: list[Prepared] = []
+        for _, sight in batch.sights:
+            if sight.digest in batch.embedded or sight.digest in batch.stored:
+                continue
+            # Looked up now: the image that has this row may be changed by a batch before this one.
+            if (row := self._catalog.row_of_digest(sight.digest)) is not None:
+                batch.stored[sight.digest] = row
+            elif not any(sight.digest in earlier.embedded for earlier in self._embedding):
+                batch.embedded[sight.digest] = len(prepared)
+                prepared.append(sight.prepared)
+        batch.vectors = pool.submit(embed_padded, self._embedder, prepared, self._batch_size)
+        self._embedding.append(batch)
+        if len(self._embedding) >= _EMBEDDING_BATCHES:
+            self._commit(self._embedding.popleft())
+
+    def _commit(self, batch: _Batch) -> None:
         committed = int(self._catalog.meta("rows"))
-        rows, sound = self._embed(batch, committed)
+        rows, sound = self._rows(batch, committed)
         images, changed = self._name(sound, committed)
         with storage_errors(self._catalog.folder):
             for image, (_, sight) in zip(images, sound, strict=True):
@@ -271,30 +304,29 @@ class Ingest:
         self._report.changed += len(changed)
         self._report.added += len(images) - len(changed)
 
-    def _embed(self, batch: _Batch, committed: int) -> tuple[Rows, list[tuple[Listed, Sight]]]:
-        """Rows of the batch, float16 [n, dim], and the images they belong to.
-
-        Equal bytes get an equal row: that of the image that was first, which is not embedded again.
-        """
+    def _rows(self, batch: _Batch, committed: int) -> tuple[Rows, list[tuple[Listed, Sight]]]:
+        """Rows of the batch, float16 [n, dim], and the images they belong to."""
+        assert batch.vectors is not None
+        vectors = batch.vectors.result().astype(np.float16)
         stored = self._vectors.rows(committed)
-        first: dict[bytes, Sight] = {}
-        by_digest: dict[bytes, Rows] = {}
-        for _, sight in batch.sights:
-            if sight.digest in first or sight.digest in by_digest:
-                continue
-            if (row := self._catalog.row_of_digest(sight.digest)) is not None:
-                by_digest[sight.digest] = stored[row]
-            else:
-                first[sight.digest] = sight
-        vectors = embed_padded(self._embedder, [sight.prepared for sight in first.values()], self._batch_size)
-        by_digest |= dict(zip(first, vectors.astype(np.float16), strict=True))
-        unusable = {digest for digest, row in by_digest.items() if not (np.isfinite(row).all() and row.any())}
+        rows: list[Rows] = []
+        sound: list[tuple[Listed, Sight]] = []
         for file, sight in batch.sights:
-            if sight.digest in unusable:
+            if (place := batch.embedded.get(sight.digest)) is not None:
+                row = vectors[place]
+            elif (
+                known := batch.stored.get(sight.digest, self._catalog.row_of_digest(sight.digest))
+            ) is not None:
+                row = stored[known]
+            else:
+                # An earlier batch embedded these bytes, to no usable vector.
+                row = np.zeros(self._vectors.dim, np.float16)
+            if np.isfinite(row).all() and row.any():
+                rows.append(row)
+                sound.append((file, sight))
+            else:
                 reason = "the model gives it no usable vector: try another model or precision"
                 batch.failures.append((file, DecodeError(reason, stage="embed")))
-        sound = [(file, sight) for file, sight in batch.sights if sight.digest not in unusable]
-        rows = [by_digest[sight.digest] for _, sight in sound]
         return np.array(rows, np.float16).reshape(len(rows), self._vectors.dim), sound
 
     def _name(self, sound: list[tuple[Listed, Sight]], committed: int) -> tuple[list[NewImage], list[str]]:

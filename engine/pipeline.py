@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -12,24 +12,23 @@ Result = TypeVar("Result")
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, function(item)) in the order of `items`, computed on `workers` threads.
+    """Yield (item, function(item)) in the order of `items`, computed in a pool.
 
     At most `ahead` results wait at any time, so memory does not grow with the number of items.
     An exception of `function` reaches the reader at its item; leaving early cancels what is queued.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) >= ahead:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) >= ahead:
                 first, future = waiting.popleft()
                 yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,14 +41,15 @@ def establish_pixels(catalog: Catalog, limits: DecodeLimits, workers: int) -> No
     """Digest the pixels of every image that may be pixel-identical to another, and remember them."""
     wanted = _wanted(catalog)
     found: list[tuple[bytes, bytes]] = []
-    for content, pixels in ordered_map(
-        lambda content: _pixels(content, limits), wanted, workers=workers, ahead=2 * workers
-    ):
-        if pixels is not None:
-            found.append((content.digest, pixels))
-        if len(found) >= _CHUNK:
-            _remember(catalog, found)
-            found = []
+    with ThreadPoolExecutor(workers) as pool:
+        for content, pixels in ordered_map(
+            pool, lambda content: _pixels(content, limits), wanted, ahead=2 * workers
+        ):
+            if pixels is not None:
+                found.append((content.digest, pixels))
+            if len(found) >= _CHUNK:
+                _remember(catalog, found)
+                found = []
     if found:
         _remember(catalog, found)
 

@@ -106,7 +106,7 @@ class Embedder(Protocol):
     """Images in, unit vectors out.
 
     A subclass writes `description`, `device`, `precision`, `prepare` and `embed_prepared`;
-    `embed_images` is derived.
+    `embed_images` is derived. All may be called from several threads at once.
     """
 
     @property
@@ -131,6 +131,13 @@ class Embedder(Protocol):
     def embed_prepared(self, batch: Sequence[Prepared]) -> Embeddings:
         """Vectors of a batch, float32 [n, dim], unit length, in order. The only device code."""
         ...
+
+    def use_one_core(self) -> None:
+        """Keep what the calling thread does from now on to one core, where the model can tell.
+
+        Called once by each thread of a pool that has a thread for every core.
+        """
+        return None
 
     def embed_images(self, images: Sequence[Rgb]) -> Embeddings:
         """Vectors of decoded images, float32 [n, dim], unit length, in order."""

@@ -37,7 +37,7 @@ DESCRIPTION = ModelDescription(
     dim=DIM,
     preprocess=json.dumps(
         {
-            "interpolation": "bicubic",
+            "interpolation": "bilinear",
             "mean": [0.5, 0.5, 0.5],
             "pooling": f"generalised mean, p = {POOLING_POWER:g}",
             "resize_mode": "squash",
@@ -74,7 +74,7 @@ class EfficientNetEmbedder(TorchEmbedder):
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""
-        square = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        square = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(square)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:

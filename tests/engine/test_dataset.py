@@ -231,6 +231,15 @@ def test_a_moved_file_keeps_its_id_and_is_not_embedded_again(dataset: Dataset, p
     assert len(dataset.snapshot().rows) == 6
 
 
+def test_a_copy_of_what_a_changed_file_was(dataset: Dataset, photos: Path) -> None:
+    dataset.add(photos)
+    shutil.copy(photos / "00001.jpg", photos / "zz-old.jpg")
+    fill(photos / "many", 40, first=1000)
+    save(photos, "00001.jpg", picture(77))
+    report = dataset.add(photos)
+    assert (report.added, report.changed, report.failed) == (41, 1, 0)
+
+
 def test_a_touched_file_is_not_embedded_again(dataset: Dataset, photos: Path) -> None:
     dataset.add(photos)
     os.utime(photos / "00003.jpg", (1, 1))
