@@ -41,7 +41,7 @@ def find_clusters(
         order=_unit_rank(snapshot, rank),
         max_pairs=max_pairs,
     )
-    clusters = [_describe(snapshot, hood, units, rank, threshold) for units in found]
+    clusters = [_describe(snapshot, hood, units, rank, threshold, linkage) for units in found]
     return sorted(clusters, key=lambda c: (-c.size, -c.min_similarity, c.cluster_id))
 
 
@@ -110,12 +110,15 @@ def _describe(
     units: NDArray[np.int64],
     rank: NDArray[np.int64],
     threshold: float,
+    linkage: Linkage,
 ) -> Cluster:
     images = snapshot.images
     weights = snapshot.units.weights[units]
     held = cohesion(snapshot.oracle, units, weights, threshold)
     places = snapshot.members(units)
-    keeper_place = int(places[np.argmin(rank[places])])
+    # A star was drawn around its first unit; another member may rank higher and be no twin of the rest.
+    choice = snapshot.members(units[:1]) if linkage is Linkage.STAR else places
+    keeper_place = int(choice[np.argmin(rank[choice])])
     keeper = images[keeper_place]
     keeper_unit = snapshot.units.of_image[keeper_place]
     similarity = dict(

@@ -430,6 +430,16 @@ def test_a_chain_of_twelve_is_not_one_cluster() -> None:
         assert single.size == 12
 
 
+def test_every_member_of_a_star_is_a_twin_of_its_keeper() -> None:
+    # In keeper order (by path): a is a keeper, b is its twin, c is a keeper; b is nearer to c than to a.
+    angle = np.array([0.0, 0.30, 0.55, 0.85])
+    vectors = np.stack([np.cos(angle), np.sin(angle)], 1)
+    with Dataset.from_vectors(["a", "b", "c", "d"], vectors, name="fan") as fan:
+        stars = fan.duplicates(0.95, linkage="star")
+        assert [[m.id for m in star.members] for star in stars] == [["c", "b", "d"]]
+        assert all(m.similarity_to_keeper >= 0.95 for star in stars for m in star.members)
+
+
 @pytest.mark.parametrize("bad", [np.zeros((2, 4)), np.full((2, 4), np.nan)])
 def test_vectors_without_direction_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(InvalidValue, match="row 0"):
