@@ -40,8 +40,9 @@ MAX_PAIRS = 50_000_000
 _NAMESPACE = uuid.UUID("5d2a1f0e-8f3b-5c7d-9a64-1f6f0f7c1f10")
 _UNCALIBRATED = OperatingPoints(strict=0.98, default=0.95, loose=0.90, measured=False)
 _VECTOR_FLOOR = 0.80
-_CPU_BATCH = 32
-_CUDA_BATCH = 256
+# Images embedded in one call, and images of one commit. A CPU is fastest with what fits its caches.
+_CPU_SHAPE, _CPU_BATCH = 8, 32
+_CUDA_SHAPE, _CUDA_BATCH = 256, 256
 
 
 class Dataset:
@@ -81,8 +82,9 @@ class Dataset:
             DatasetExists: the folder holds one already.
             DatasetReadOnly, StorageFull: the folder cannot be written.
         """
-        batch = _CUDA_BATCH if embedder.device.startswith("cuda") else _CPU_BATCH
-        meta = {"batch": str(batch), "device": embedder.device, "precision": embedder.precision}
+        cuda = embedder.device.startswith("cuda")
+        shape, batch = (_CUDA_SHAPE, _CUDA_BATCH) if cuda else (_CPU_SHAPE, _CPU_BATCH)
+        meta = {"shape": str(shape), "batch": str(batch), "precision": embedder.precision}
         _make(Path(folder).absolute(), embedder.description, namespace, meta)
         dataset = cls.open(folder, device=embedder.device)
         dataset._embedder = embedder
@@ -136,7 +138,7 @@ class Dataset:
         scratch = tempfile.TemporaryDirectory(prefix="twinlens-") if folder is None else None
         target = Path(folder if folder is not None else scratch.name if scratch else "").absolute()
         description = _own_vectors(name, rows.shape[1])
-        _make(target, description, name, {"batch": str(_CPU_BATCH), "device": device, "precision": "float16"})
+        _make(target, description, name, {"shape": "1", "batch": "1", "precision": "float16"})
         dataset = cls.open(target, device=device)
         dataset._scratch = scratch
         images = [_vector_record(id_, row) for row, id_ in enumerate(ids)]
@@ -369,7 +371,7 @@ class Dataset:
         if id is not None:
             return search.by_id(snapshot, index, id, k)
         if image is not None:
-            return search.by_image(snapshot, index, self.embedder(), image, k, self.batch)
+            return search.by_image(snapshot, index, self.embedder(), image, k, self.shape)
         return search.by_text(snapshot, index, self.embedder(), text or "", k)
 
     def explain(
@@ -382,9 +384,9 @@ class Dataset:
     # -- inside -------------------------------------------------------------------------------
 
     @property
-    def batch(self) -> int:
-        """Images embedded at a time; pinned, since it may change the last bits of a vector."""
-        return int(self._catalog.meta("batch"))
+    def shape(self) -> int:
+        """Images embedded in one call; pinned, since it may change the last bits of a vector."""
+        return int(self._catalog.meta("shape"))
 
     def embedder(self) -> Embedder:
         """The pinned model, loaded when first needed.

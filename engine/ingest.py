@@ -128,6 +128,7 @@ class Ingest:
         self._location = location
         self._root = source_root(location)
         self._namespace = uuid.UUID(catalog.meta("namespace"))
+        self._shape = int(catalog.meta("shape"))
         self._batch_size = int(catalog.meta("batch"))
         self._batch = _Batch()
         self._embedding: deque[_Batch] = deque()
@@ -275,7 +276,7 @@ class Ingest:
             elif not any(sight.digest in earlier.embedded for earlier in self._embedding):
                 batch.embedded[sight.digest] = len(prepared)
                 prepared.append(sight.prepared)
-        batch.vectors = pool.submit(embed_padded, self._embedder, prepared, self._batch_size)
+        batch.vectors = pool.submit(embed_padded, self._embedder, prepared, self._shape)
         self._embedding.append(batch)
         if len(self._embedding) >= _EMBEDDING_BATCHES:
             self._commit(self._embedding.popleft())

@@ -55,7 +55,10 @@ def measure(rgb: Rgb) -> Quality:
     signature = _scaled(luma, _SIGNATURE_SIDE, Image.Resampling.BILINEAR)
     return Quality(
         sharpness=_laplacian_variance(common),
-        contrast=_contrast(np.asarray(_scaled(image, _CELLS, Image.Resampling.BOX))),
+        # Whole blocks are averaged first: a third of the time, and cells are averages anyway.
+        contrast=_contrast(
+            np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0))
+        ),
         brightness=float(common.mean()),
         signature=signature.tobytes(),
     )

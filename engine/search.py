@@ -58,7 +58,7 @@ def by_id(snapshot: Snapshot, index: FlatIndex, id_: str, k: int) -> list[Neighb
 
 
 def by_image(
-    snapshot: Snapshot, index: FlatIndex, embedder: Embedder, image: str | Path | bytes, k: int, batch: int
+    snapshot: Snapshot, index: FlatIndex, embedder: Embedder, image: str | Path | bytes, k: int, shape: int
 ) -> list[Neighbour]:
     """The k images most similar to an image file, which takes the way that stored images took.
 
@@ -76,7 +76,7 @@ def by_image(
     assert isinstance(seen, Sight)
     found = dict.fromkeys(_identical(snapshot, seen.digest, seen.pixel_digest), 1.0)
     if not seen.low_information:
-        row = embed_padded(embedder, [seen.prepared], batch).astype(np.float16)
+        row = embed_padded(embedder, [seen.prepared], shape).astype(np.float16)
         found = _similar(snapshot, index, unit_rows(row)[0], k) | found
     return _best(snapshot, found, k)
 

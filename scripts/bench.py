@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -123,11 +122,11 @@ def measure_ingest(photos: Path, options: argparse.Namespace) -> Ingest:
     decodes, forwards, ingests = [], [], []
     for number in range(options.rounds + 1):
         decodes.append(len(files) / seconds(lambda: decode_all(files, embedder)))
-        forwards.append(forward_rate(files, embedder, len(files)))
         with create_dataset(
             photos.parent / f"data-{number}", options.model, device=options.device
         ) as dataset:
-            dataset.embedder().embed_prepared([embedder.prepare(decode(files[0]).rgb)] * dataset.batch)
+            dataset.embedder().embed_prepared([embedder.prepare(decode(files[0]).rgb)] * dataset.shape)
+            forwards.append(forward_rate(files, embedder, dataset.shape))
             ingests.append(len(files) / seconds(lambda data=dataset: data.add(listing)))  # type: ignore[misc]
     decoded, forwarded, ingested = (statistics.median(rates[1:]) for rates in (decodes, forwards, ingests))
     shared = 1 / (1 / decoded + 1 / forwarded)
@@ -143,15 +142,15 @@ def decode_all(files: list[Path], embedder: Embedder) -> None:
             pass
 
 
-def forward_rate(files: list[Path], embedder: Embedder, count: int) -> float:
-    """The bare forward: prepared images in full batches."""
-    batch = 256 if embedder.device.startswith("cuda") else 32
-    prepared = [
-        embedder.prepare(decode(path, policy=embedder.description.decode).rgb) for path in files[:batch]
-    ]
-    batches = max(1, count // batch)
-    taken = seconds(lambda: [embedder.embed_prepared(prepared) for _ in range(batches)])
-    return batches * batch / taken
+def forward_rate(files: list[Path], embedder: Embedder, shape: int) -> float:
+    """The bare forward: prepared images in full calls, one core to each, as many as there are files."""
+    policy = embedder.description.decode
+    prepared = [embedder.prepare(decode(path, policy=policy).rgb) for path in files[:shape]]
+    calls = max(1, len(files) // shape)
+    workers = 1 if embedder.device.startswith("cuda") else os.cpu_count()
+    with ThreadPoolExecutor(workers, initializer=embedder.use_one_core) as pool:
+        taken = seconds(lambda: list(pool.map(lambda _: embedder.embed_prepared(prepared), range(calls))))
+    return calls * shape / taken
 
 
 def peak_memory(photos: Path, count: int, options: argparse.Namespace) -> dict[str, float]:
@@ -168,15 +167,32 @@ def measure_memory(listing: Path, model: str, device: str) -> None:
         tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch,
         create_dataset(Path(scratch) / "data", model, device=device) as dataset,
     ):
-        loaded = peak_mib()
+        loaded = resident_mib()
+        forget_peak()
         dataset.add(listing)
         vectors = dataset.vectors().nbytes / 2**20
         catalog = (dataset.folder / "catalog.sqlite").stat().st_size / 2**20
         print(json.dumps({"loaded": loaded, "peak": peak_mib(), "vectors": vectors, "catalog": catalog}))
 
 
+def forget_peak() -> None:
+    """Start the kernel's peak of resident memory anew (Linux, proc(5), clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return status_mib("VmHWM")
+
+
+def resident_mib() -> float:
+    return status_mib("VmRSS")
+
+
+def status_mib(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise KeyError(field)
 
 
 # -- joins -------------------------------------------------------------------------------------------
@@ -288,7 +304,7 @@ def ingest_table(options: argparse.Namespace, ingest: Ingest) -> Iterator[str]:
 
 def memory_table(memory: list[tuple[int, dict[str, float]]]) -> Iterator[str]:
     yield "\n## Memory of an ingest\n"
-    yield "Peak resident memory in MiB; vectors and catalog are the sizes of the files.\n"
+    yield "Resident memory in MiB before an ingest and its peak during it; vectors and catalog are files.\n"
     yield "| images | model loaded | peak | vectors | catalog |\n|---|---|---|---|---|"
     for count, m in memory:
         yield f"| {count:,} | {m['loaded']:.0f} | {m['peak']:.0f} | {m['vectors']:.0f} | {m['catalog']:.0f} |"

@@ -28,7 +28,7 @@ def twinlens(*arguments: str | Path) -> list[str]:
 def test_twenty_kills_of_the_command_line_with_the_embedded_model(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     make_collection(photos, IMAGES)
-    index = ["index", photos, "--model", "efficientnet_lite0", "--dataset"]
+    index: list[str | Path] = ["index", photos, "--model", "efficientnet_lite0", "--dataset"]
     start = time.monotonic()
     subprocess.run(twinlens(*index, tmp_path / "unbroken"), check=True)
     longest = time.monotonic() - start
