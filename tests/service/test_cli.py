@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from scripts.make_demo import photographs
+from tests.models.checkpoints import save_folder_of
 
 MODEL = "efficientnet_lite0"
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -230,3 +231,16 @@ def test_auto_without_the_hub_takes_the_embedded_model_and_says_so(photos: Path,
     )
     assert json.loads(run.stdout)["model"] == MODEL
     assert "efficientnet_lite0" in run.stderr and "For CLIP" in run.stderr
+
+
+def test_a_clip_checkpoint_of_ones_own_finds_images_by_text(photos: Path, tmp_path: Path) -> None:
+    weights = save_folder_of("twinlens-vit", tmp_path / "weights")
+    twinlens("index", photos, "--dataset", tmp_path / "d", "--model", f"local-dir:{weights}")
+    found = json.loads(
+        twinlens("search", "--dataset", tmp_path / "d", "--text", "a cat", "-k", "7", "--json")
+    )
+    assert len(found["neighbours"]) == 7
+    info = json.loads(twinlens("info", "--dataset", tmp_path / "d", "--json"))
+    assert info["text"] is True and info["thresholds"]["measured"] is False
+    said = json.loads(twinlens("run", photos, "--dataset", tmp_path / "d", "--json"))["notices"]
+    assert "uncalibrated" in said[0]
