@@ -104,7 +104,7 @@ def _contrast(cells: NDArray[np.uint8]) -> float:
 
 def _spread(colors: NDArray[np.float64]) -> np.float64:
     """Widest range of a channel without the few darkest and brightest cells, which dust could explain."""
-    ordered = np.sort(colors.T)
+    ordered = np.partition(colors.T, (_SPECKS, -1 - _SPECKS), axis=1)
     widest: np.float64 = (ordered[:, -1 - _SPECKS] - ordered[:, _SPECKS]).max()
     return widest
 
