@@ -40,6 +40,7 @@ MAX_PAIRS = 50_000_000
 _NAMESPACE = uuid.UUID("5d2a1f0e-8f3b-5c7d-9a64-1f6f0f7c1f10")
 _UNCALIBRATED = OperatingPoints(strict=0.98, default=0.95, loose=0.90, measured=False)
 _VECTOR_FLOOR = 0.80
+_ABOUT_UNIT = 1e-3
 # Images embedded in one call, and images of one commit. A CPU is fastest with what fits its caches.
 _CPU_SHAPE, _CPU_BATCH = 8, 32
 _CUDA_SHAPE, _CUDA_BATCH = 256, 256
@@ -124,7 +125,8 @@ class Dataset:
 
         Args:
             ids: n names, each once.
-            vectors: [n, dim], any float type, any length but zero.
+            vectors: [n, dim], any float type, any length but zero; float16 and unit rows are stored as
+                they are, others are divided by their length before they are rounded to float16.
             name: of the model they come from; vectors of other names are never compared with them.
             folder: where to keep it; a temporary folder that goes when the dataset is closed if None.
             device: where joins run.
@@ -132,7 +134,7 @@ class Dataset:
         Raises:
             InvalidValue: lengths differ, an id twice, a row that is zero or not finite.
         """
-        rows = unit_rows(np.asarray(vectors, np.float64)).astype(np.float16)
+        rows = _as_stored(np.asarray(vectors))
         if len(ids) != len(rows) or len(set(ids)) != len(ids):
             raise InvalidValue(f"{len(rows)} vectors need as many different ids, got {len(set(ids))}")
         scratch = tempfile.TemporaryDirectory(prefix="twinlens-") if folder is None else None
@@ -481,6 +483,14 @@ def _own_vectors(name: str, dim: int) -> ModelDescription:
         floor=_VECTOR_FLOOR,
         weights_digest="",
     )
+
+
+def _as_stored(vectors: NDArray[np.floating]) -> NDArray[np.float16]:
+    units = unit_rows(vectors)
+    if vectors.dtype == np.float16:
+        return vectors.astype(np.float16)
+    lengths = np.linalg.norm(vectors, axis=1)
+    return np.where(np.abs(lengths - 1.0)[:, None] < _ABOUT_UNIT, vectors, units).astype(np.float16)
 
 
 def _vector_record(id_: str, row: int) -> NewImage:
