@@ -431,12 +431,6 @@ class Catalog:
             (source, file.relative, file.size, file.mtime_ns, id_),
         )
 
-    def touch_image(self, id_: str, file: Listed) -> None:
-        """Remember a new size and time of an image whose bytes are the same."""
-        self._db.execute(
-            "UPDATE images SET size = ?, mtime_ns = ? WHERE id = ?", (file.size, file.mtime_ns, id_)
-        )
-
     def remove_images(self, ids: Iterable[str]) -> None:
         """Forget images; their rows stay behind, and units that nobody shares lose their pairs."""
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS gone (unit INTEGER PRIMARY KEY)")

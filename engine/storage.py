@@ -1,4 +1,4 @@
-"""What every file of a dataset shares: errors of a full disk, and flushing to it."""
+"""What every file of a dataset shares: the errors of a disk, and whether it can be written."""
 
 from __future__ import annotations
 
@@ -59,13 +59,3 @@ def room_left(folder: Path) -> int:
 def is_writable(folder: Path) -> bool:
     """True if files can be made in `folder`; false on a read-only mount, whatever its mode bits say."""
     return os.access(folder, os.W_OK | os.X_OK)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a small file in one step: a reader sees the old bytes or the new ones."""
-    beside = path.with_name(path.name + ".new")
-    with open(beside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
