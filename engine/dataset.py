@@ -92,13 +92,13 @@ class Dataset:
         return dataset
 
     @classmethod
-    def open(cls, folder: str | Path, *, models: ModelLoader | None = None, device: str = "cpu") -> Dataset:
+    def open(cls, folder: str | Path, *, models: ModelLoader | None = None, device: str = "auto") -> Dataset:
         """Open a dataset for reading and, where the folder can be written, for writing.
 
         Args:
             folder: where it is.
             models: loads the pinned model when something must be embedded.
-            device: where joins run, "cpu" or "cuda".
+            device: where joins run: "cpu", "cuda", or "auto" for CUDA where there is one.
 
         Raises:
             NotADataset, DatasetCorrupt, DatasetUnfinished, FormatTooNew: it cannot be opened.
@@ -119,7 +119,7 @@ class Dataset:
         *,
         name: str,
         folder: str | Path | None = None,
-        device: str = "cpu",
+        device: str = "auto",
     ) -> Dataset:
         """Make a dataset from embeddings of your own: everything but embedding works.
 

@@ -110,6 +110,12 @@ class Product:
         return place, best, second
 
 
+def _available() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class Screen:
     """Makes one `Product` after another in one buffer; each is good until the next is made.
 
@@ -118,11 +124,11 @@ class Screen:
 
     Args:
         block: most rows on either side.
-        device: "cpu", or a torch device such as "cuda".
+        device: "cpu", a torch device such as "cuda", or "auto" for CUDA where there is one.
     """
 
     def __init__(self, block: int, device: str) -> None:
-        self._device = device
+        self._device = _available() if device == "auto" else device
         self._buffer = self._zeros(_filled(block), _filled(block)).reshape(-1)
 
     def load(self, rows: Rows, norms: NDArray[np.float64]) -> Array:

@@ -135,6 +135,25 @@ def test_pairs_have_four_columns_first(data: Path, tmp_path: Path) -> None:
     )
 
 
+def test_pairs_below_the_kept_ones_are_joined_anew(data: Path) -> None:
+    out = twinlens("pairs", "--dataset", data, "--threshold", "0.01", "--format", "csv")
+    kept = twinlens("pairs", "--dataset", data, "--threshold", "0.9", "--format", "csv")
+    assert set(kept.splitlines()) < set(out.splitlines())
+
+
+def test_a_second_index_joins_what_is_new_with_what_is_there(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(photos / "coffee.png", folder / "a.png")
+    index: list[str | Path] = ["index", folder, "--dataset", tmp_path / "d", "--model", MODEL, "--json"]
+    assert json.loads(twinlens(*index))["images"] == 1
+    with Image.open(folder / "a.png") as coffee:
+        coffee.convert("RGB").resize((400, 267)).save(folder / "b.jpg", quality=85)
+    assert json.loads(twinlens(*index))["sources"][0]["added"] == 1
+    (cluster,) = json.loads(twinlens("duplicates", "--dataset", tmp_path / "d", "--json"))["clusters"]
+    assert named([member["path"] for member in cluster["members"]]) == {"a.png", "b.jpg"}
+
+
 def test_unique(data: Path) -> None:
     images = json.loads(twinlens("unique", "--dataset", data, "--json"))["images"]
     assert len(images) == 7
