@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from twinlens.engine.errors import DatasetCorrupt, DatasetUnfinished, FormatTooNew, NotADataset, StorageFull
 from twinlens.engine.join import PairBlock
+from twinlens.engine.linkage import lowest_micro
 from twinlens.engine.storage import is_writable, storage_errors
 
 MIGRATIONS = (
@@ -87,6 +88,15 @@ MIGRATIONS = (
 
 _RECORD = """id, row, unit, root, relative, size, mtime_ns, digest, pixel_digest, width, height, format,
     exif_tags, sharpness, contrast, brightness, low_information"""
+
+
+# Listed files that are neither images as they are known nor failures for good; ?1 source, ?2 retry those.
+_UNREAD = """FROM listed AS l
+    LEFT JOIN images AS i ON i.source = ?1 AND i.relative = l.relative
+        AND i.size = l.size AND i.mtime_ns = l.mtime_ns
+    LEFT JOIN failures AS f ON f.source = ?1 AND f.relative = l.relative
+        AND f.size = l.size AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
+    WHERE i.id IS NULL AND (f.relative IS NULL OR ?2)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,33 +363,15 @@ class Catalog:
     def to_read(self, source: int, after: int, limit: int, *, retry_failed: bool) -> list[tuple[int, Listed]]:
         """The next listed files that are new, changed or worth another try, with their positions."""
         rows = self._db.execute(
-            """
-            SELECT position, l.relative, l.size, l.mtime_ns FROM listed AS l
-            LEFT JOIN images AS i ON i.source = ?1 AND i.relative = l.relative
-                AND i.size = l.size AND i.mtime_ns = l.mtime_ns
-            LEFT JOIN failures AS f ON f.source = ?1 AND f.relative = l.relative
-                AND f.size = l.size AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
-            WHERE position > ?2 AND i.id IS NULL AND (f.relative IS NULL OR ?3)
-            ORDER BY position LIMIT ?4
-            """,
-            (source, after, retry_failed, limit),
+            f"SELECT position, l.relative, l.size, l.mtime_ns {_UNREAD}"
+            " AND position > ?3 ORDER BY position LIMIT ?4",
+            (source, retry_failed, after, limit),
         )
         return [(position, Listed(*rest)) for position, *rest in rows]
 
     def count_to_read(self, source: int, *, retry_failed: bool) -> int:
         """How many files `to_read` will hand out in all."""
-        row = self._db.execute(
-            """
-            SELECT count(*) FROM listed AS l
-            LEFT JOIN images AS i ON i.source = ?1 AND i.relative = l.relative
-                AND i.size = l.size AND i.mtime_ns = l.mtime_ns
-            LEFT JOIN failures AS f ON f.source = ?1 AND f.relative = l.relative
-                AND f.size = l.size AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
-            WHERE i.id IS NULL AND (f.relative IS NULL OR ?2)
-            """,
-            (source, retry_failed),
-        ).fetchone()
-        return int(row[0])
+        return self._number(f"SELECT count(*) {_UNREAD}", (source, retry_failed)) or 0
 
     def vanished(self, source: int) -> list[tuple[str, bytes, bytes | None]]:
         """Images of a source that it does not list any more: id, relative path, digest; by row."""
@@ -562,7 +554,7 @@ class Catalog:
 
     def pairs(self, threshold: float, block: int = 65_536) -> Iterator[PairBlock]:
         """The pairs of units at or above a threshold, by (a, b), in blocks."""
-        lowest = int(np.ceil(round(threshold * 1e6, 3)))
+        lowest = lowest_micro(threshold)
         rows = self._db.execute(
             "SELECT a, b, millionths FROM pairs WHERE millionths >= ? ORDER BY a, b", (lowest,)
         )

@@ -424,11 +424,17 @@ class Dataset:
 
     def _relate(self, progress: OnProgress) -> None:
         progress(Progress("compare", 0, 1))
+        if self._catalog.meta("related", "") == self._catalog.meta("generation"):
+            progress(Progress("compare", 1, 1))
+            return
         rows = self._vectors.rows(int(self._catalog.meta("rows")))
         relations.update(self._catalog, rows, self.description, self._device)
         establish_pixels(self._catalog, DecodeLimits(), os.cpu_count() or 1)
         progress(Progress("compare", 1, 1))
         search.open_index(self.snapshot(), self.folder)
+        with self._catalog.transaction():
+            # Written last: a run that was killed on the way compares again, an idle one does not.
+            self._catalog.set_meta("related", self._catalog.meta("generation"))
 
     def _with_evidence(self, mode: EvidenceMode) -> Snapshot:
         """The snapshot, with hash links where they were asked for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +76,8 @@ class Snapshot:
         """Similarities of units, with identity, missing information and rejections applied."""
         units = self.units
         return Similarities(
-            cast(Rows, _RowsOfUnits(self.rows, units.rows)),
+            self.rows,
+            index=units.rows,
             identity=units.identity,
             low_information=units.low_information,
             rejected=units.rejected,
@@ -143,18 +143,3 @@ class Snapshot:
     def _by_unit(self) -> list[NDArray[np.int64]]:
         order = np.argsort(self.units.of_image, kind="stable")
         return np.split(order, np.cumsum(self.units.weights)[:-1]) if len(self.units) else []
-
-
-class _RowsOfUnits:
-    """Rows picked by unit when they are asked for: the mapped file is never copied as a whole."""
-
-    def __init__(self, rows: Rows, row_of_unit: NDArray[np.int64]) -> None:
-        self._rows = rows
-        self._row_of_unit = row_of_unit
-        self.shape = (len(row_of_unit), rows.shape[1])
-
-    def __len__(self) -> int:
-        return len(self._row_of_unit)
-
-    def __getitem__(self, units: NDArray[np.int64]) -> Rows:
-        return self._rows[self._row_of_unit[units]]
