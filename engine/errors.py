@@ -4,8 +4,14 @@ TwinLensError
 ├── InputError                 the caller: a value or a file that was handed in
 │   ├── DecodeError            one image cannot be read; a row in the failure report, never the end of a run
 │   ├── SourceError            a folder or list of paths cannot be read
+│   ├── FetchError             one URL cannot be downloaded, or must not be
 │   ├── InvalidValue           a threshold, a count, a rule or an id outside what is served
 │   └── TooManyPairs           a threshold so low that its pairs explode
+├── ServiceError               the operator: addresses, keys, what the service remembers
+│   ├── UnsafeAddress          a public address without keys
+│   ├── AddressInUse
+│   ├── NotAStore              a file of the service is damaged or of something else
+│   └── UnknownKey
 ├── ModelError                 the operator: models, weights, devices
 │   ├── UnknownModel
 │   ├── WeightsUnavailable     neither on disk nor to be downloaded
@@ -58,6 +64,20 @@ class SourceError(InputError):
     """A folder or a list of paths cannot be read."""
 
 
+class FetchError(InputError):
+    """One URL cannot be downloaded, or must not be.
+
+    Attributes:
+        reason: one sentence for a person, without the URL.
+        refused: True if a rule forbids it (scheme, address, size), False if the download failed.
+    """
+
+    def __init__(self, reason: str, *, refused: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.refused = refused
+
+
 class InvalidValue(InputError):
     """A threshold, a count, a rule or an id outside what is served."""
 
@@ -81,6 +101,26 @@ class TooManyPairs(InputError):
         self.pairs = pairs
         self.limit = limit
         self.lowest_served = lowest_served
+
+
+class ServiceError(TwinLensError):
+    """Addresses, keys, and what the service remembers."""
+
+
+class UnsafeAddress(ServiceError):
+    """A server that asks for no key would be reachable from other machines."""
+
+
+class AddressInUse(ServiceError):
+    """Another program listens on that port."""
+
+
+class NotAStore(ServiceError):
+    """A file of the service is damaged, newer than this version, or not one of its files."""
+
+
+class UnknownKey(ServiceError):
+    """No key has that name."""
 
 
 class ModelError(TwinLensError):

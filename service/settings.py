@@ -1,12 +1,82 @@
-"""What the environment says; the only module that reads it."""
+"""What the environment says; the only module that reads it.
+
+Every field of `Settings` is read from `TWINLENS_<NAME>`: `TWINLENS_PORT=9000`, `TWINLENS_HOME=/srv/twins`.
+"""
 
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DistanceUnit(StrEnum):
+    """What distances and ranges of image matching count."""
+
+    PERCENT = "percent"
+    BITS = "bits"
 
 
 def cache_home() -> Path:
     """The user's cache folder by the XDG Base Directory rules, `~/.cache` unless set otherwise."""
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(base) if base else Path.home() / ".cache"
+
+
+def default_home() -> Path:
+    """Where the service remembers things: `twinlens` in the user's data folder by the XDG rules."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "twinlens"
+
+
+class Settings(BaseSettings):
+    """How a server runs.
+
+    Attributes:
+        home: folder of keys and collections.
+        host: address to listen on; "localhost" is 127.0.0.1 and, where there is one, ::1.
+        port: TCP port; 0 takes a free one and prints it.
+        allow_anonymous: serve a public address although no key exists.
+        workers: threads that decode and hash; one for each core unless given.
+        distance_unit: percent of differing bits with one decimal, or bits.
+        max_body_bytes: largest request body.
+        max_inflight_bytes: bodies held in memory at once; requests beyond it wait before they are read.
+        max_records: records in one request.
+        max_hash_records: records in one `visual_hash`; 10 is documented.
+        max_collection_records: records that one collection holds.
+        max_image_bytes: largest image file, sent or downloaded.
+        max_image_pixels: largest width times height, px. Decoding takes 10 to 25 bytes a pixel.
+        request_seconds: longest time for one request; records that are not read by then have failed.
+        url_attempts: tries for one download.
+        url_seconds: time for one download, all tries and redirects together.
+        url_concurrency: downloads at a time, of all requests together.
+        url_redirects: redirects followed.
+        allow_private_urls: fetch from private, loopback and link-local addresses as well.
+        shutdown_seconds: how long running requests may take to finish when the server is told to stop.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TWINLENS_", extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=default_home)
+    host: str = "localhost"
+    port: int = Field(default=8000, ge=0, le=65535)
+    allow_anonymous: bool = False
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    distance_unit: DistanceUnit = DistanceUnit.PERCENT
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
+    max_inflight_bytes: int = Field(default=256 * 2**20, ge=1024)
+    max_records: int = Field(default=1000, ge=1)
+    max_hash_records: int = Field(default=10, ge=1)
+    max_collection_records: int = Field(default=1_000_000, ge=1)
+    max_image_bytes: int = Field(default=32 * 2**20, ge=1)
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    request_seconds: float = Field(default=60, gt=0)
+    url_attempts: int = Field(default=3, ge=1)
+    url_seconds: float = Field(default=30, gt=0)
+    url_concurrency: int = Field(default=16, ge=1)
+    url_redirects: int = Field(default=5, ge=0)
+    allow_private_urls: bool = False
+    shutdown_seconds: int = Field(default=30, ge=1)
