@@ -1,0 +1,152 @@
+"""The app: `create_app` puts settings, stores, middleware and dialects together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from twinlens.service.matching.collections import CollectionStore
+
+from twinlens import __version__
+from twinlens.engine.decode import DecodeLimits
+from twinlens.engine.errors import TwinLensError
+from twinlens.service.access import AccessLog
+from twinlens.service.bodies import BodyReader
+from twinlens.service.fetch import Fetcher, FetchLimits
+from twinlens.service.json_answers import StrictJson
+from twinlens.service.keys import KeyStore
+from twinlens.service.matching import openapi as matching_openapi
+from twinlens.service.matching import routes as matching
+from twinlens.service.matching.images import ImageLoader
+from twinlens.service.metrics import CONTENT_TYPE, Metrics
+from twinlens.service.services import Services
+from twinlens.service.settings import Settings
+
+log = logging.getLogger("twinlens.service")
+_DESCRIPTION = "Finds twins in image collections. Failures are answered in the form of each dialect."
+_CLIENT_CLOSED = 499
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app for any ASGI server. Nothing is opened before it starts.
+
+    Args:
+        settings: how it runs; read from the environment if not given.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    app = FastAPI(
+        title="TwinLens",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan(settings, metrics),
+        redirect_slashes=False,
+    )
+    app.add_middleware(AccessLog, metrics=metrics)
+    app.include_router(matching.router())
+    app.add_api_route("/healthz", _health, methods=["GET"], tags=["operation"], summary="Is it up?")
+    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
+    app.add_exception_handler(HTTPException, _http_failure)
+    app.add_exception_handler(TwinLensError, _failure)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _failure)
+    _describe(app)
+    return app
+
+
+def _lifespan(settings: Settings, metrics: Metrics) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with _services(settings, metrics) as services:
+            app.state.services = services
+            yield
+
+    return lifespan
+
+
+@asynccontextmanager
+async def _services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+    """Open what the app holds, and close it in the end."""
+    keys = KeyStore(settings.home)
+    collections = CollectionStore(
+        settings.home / "collections.sqlite", max_records=settings.max_collection_records
+    )
+    fetcher = Fetcher(
+        FetchLimits(
+            max_bytes=settings.max_image_bytes,
+            attempts=settings.url_attempts,
+            seconds=settings.url_seconds,
+            concurrency=settings.url_concurrency,
+            redirects=settings.url_redirects,
+            allow_private=settings.allow_private_urls,
+        )
+    )
+    loader = ImageLoader(
+        fetcher,
+        DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        workers=settings.workers,
+        downloads=settings.url_concurrency,
+        url_attempts=settings.url_attempts,
+        counts=metrics,
+    )
+    bodies = BodyReader(
+        max_bytes=settings.max_body_bytes,
+        max_inflight=settings.max_inflight_bytes,
+        seconds=settings.request_seconds,
+    )
+    try:
+        yield Services(settings, metrics, keys, bodies, loader, collections)
+    finally:
+        await fetcher.aclose()
+        loader.close()
+        collections.close()
+        keys.close()
+
+
+async def _health() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}
+
+
+async def _metrics(request: Request) -> Response:
+    services: Services = request.app.state.services
+    return Response(services.metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    """Every dialect has its own form of failure."""
+    if not isinstance(error, TwinLensError):
+        log.error(
+            "unexpected failure", exc_info=error, extra={"fields": {"request_id": request.state.request_id}}
+        )
+    if request.url.path.startswith(matching.PREFIX):
+        return matching.failure(request, error)
+    return StrictJson({"detail": "the server failed at this request"}, status_code=500)
+
+
+async def _http_failure(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if request.url.path.startswith(matching.PREFIX):
+        return matching.http_failure(request, error.status_code)
+    return StrictJson({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody reads this; it keeps the log from calling a closed connection a failure."""
+    return Response(status_code=_CLIENT_CLOSED)
+
+
+def _describe(app: FastAPI) -> None:
+    """Add the security schemes to the OpenAPI document."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        document.setdefault("components", {})["securitySchemes"] = matching_openapi.SECURITY_SCHEMES
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

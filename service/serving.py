@@ -1,0 +1,120 @@
+"""A running server: sockets, signals, and one line that says where it listens."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+
+from twinlens.engine.errors import AddressInUse, ServiceError
+from twinlens.service.app import create_app
+from twinlens.service.auth import check_exposure
+from twinlens.service.keys import KeyStore
+from twinlens.service.logs import log_to_stdout
+from twinlens.service.settings import Settings
+
+_BACKLOG = 1024
+_KEEP_ALIVE_SECONDS = 30
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished first.
+
+    Raises:
+        UnsafeAddress: a public address, and no key.
+        AddressInUse: the port is taken.
+        ServiceError: the address is not one of this machine.
+    """
+    keys = KeyStore(settings.home)
+    try:
+        check_exposure(settings.host, keys, allow_anonymous=settings.allow_anonymous)
+    finally:
+        keys.close()
+    sockets = listen(settings.host, settings.port)
+    log_to_stdout()
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        lifespan="on",
+    )
+    _AnnouncedServer(config, _where(settings.host, sockets)).run(sockets=sockets)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Bound sockets: for "localhost" 127.0.0.1 and, where there is one, ::1, both on one port.
+
+    Raises:
+        AddressInUse: the port is taken.
+        ServiceError: the address is not one of this machine, or may not be bound.
+    """
+    hosts = ["127.0.0.1", "::1"] if host == "localhost" else [host]
+    first = _bind(hosts[0], port)
+    bound = [first]
+    for other in hosts[1:]:
+        try:
+            bound.append(_bind(other, first.getsockname()[1]))
+        except ServiceError:
+            # No IPv6, or another program on that port of it: IPv4 serves.
+            break
+    return bound
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ServiceError(f"{host} cannot be listened on: {error.strerror}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.listen(_BACKLOG)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(
+                f"port {port} of {host} is taken by another program: choose another with --port"
+            ) from error
+        raise ServiceError(f"{host}:{port} cannot be listened on: {error.strerror}") from error
+    return bound
+
+
+class _AnnouncedServer(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, where: str) -> None:
+        super().__init__(config)
+        self._where = where
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stderr.write(
+                f"TwinLens listens on {self._where}, its documentation is at {self._where}/docs\n"
+            )
+            sys.stderr.flush()
+
+
+def _where(host: str, sockets: list[socket.socket]) -> str:
+    port = sockets[0].getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """The server has finished by then, or has not begun."""
+    raise SystemExit(0)
