@@ -1,0 +1,1 @@
+"""Tests of TwinLens. A package, since a test dependency installs one of the same name."""
