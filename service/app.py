@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from twinlens.service.matching.collections import CollectionStore
 
 from twinlens import __version__
 from twinlens.engine.decode import DecodeLimits
@@ -22,6 +22,7 @@ from twinlens.service.json_answers import StrictJson
 from twinlens.service.keys import KeyStore
 from twinlens.service.matching import openapi as matching_openapi
 from twinlens.service.matching import routes as matching
+from twinlens.service.matching.collections import CollectionStore
 from twinlens.service.matching.images import ImageLoader
 from twinlens.service.metrics import CONTENT_TYPE, Metrics
 from twinlens.service.services import Services
@@ -40,7 +41,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     metrics = Metrics()
-    app = FastAPI(
+    app: FastAPI = FastAPIOffline(
+        redoc_url=None,
         title="TwinLens",
         version=__version__,
         description=_DESCRIPTION,

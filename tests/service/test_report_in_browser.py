@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from tests.browsers import chromium
 from tests.service.reports import cluster, identifier, picture, report, unique
 
 from twinlens.engine.catalog import Failure
 from twinlens.engine.results import Cluster, Evidence
 from twinlens.service.report import MEMBERS_SHOWN, Report, write_report
 
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 HOSTILE = ("<img src=x onerror=alert(1)>.jpg", "</script><script>alert(2)")
 PICTURES = [picture(seed) for seed in range(20)]
 
@@ -49,14 +41,8 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(names)} is on the path")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
-        yield browser
-        browser.close()
+    with chromium() as opened:
+        yield opened
 
 
 def opened(browser: Browser, folder: Path, content: Report, *, width: int = 1280) -> Opened:
