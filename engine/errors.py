@@ -5,6 +5,7 @@ TwinLensError
 │   ├── DecodeError            one image cannot be read; a row in the failure report, never the end of a run
 │   ├── SourceError            a folder or list of paths cannot be read
 │   ├── FetchError             one URL cannot be downloaded, or must not be
+│   ├── AuthRequired           a request without a key that counts
 │   ├── InvalidValue           a threshold, a count, a rule or an id outside what is served
 │   └── TooManyPairs           a threshold so low that its pairs explode
 ├── ServiceError               the operator: addresses, keys, what the service remembers
@@ -76,6 +77,18 @@ class FetchError(InputError):
         super().__init__(reason)
         self.reason = reason
         self.refused = refused
+
+
+class AuthRequired(InputError):
+    """A request comes without a key, or with one that does not count.
+
+    Attributes:
+        reason: one sentence for the caller, the same for every wrong key.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class InvalidValue(InputError):
