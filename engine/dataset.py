@@ -25,7 +25,16 @@ from twinlens.engine.keeper import DEFAULT_RULES
 from twinlens.engine.lock import WriterLock
 from twinlens.engine.pixels import establish_pixels
 from twinlens.engine.previews import Previews
-from twinlens.engine.results import Cluster, EvidenceMode, Explanation, Linkage, Neighbour, Pair, Uniqueness
+from twinlens.engine.results import (
+    MAX_PAIRS,
+    Cluster,
+    EvidenceMode,
+    Explanation,
+    Linkage,
+    Neighbour,
+    Pair,
+    Uniqueness,
+)
 from twinlens.engine.scores import score_images
 from twinlens.engine.similarity import unit_rows
 from twinlens.engine.snapshot import Snapshot
@@ -33,9 +42,6 @@ from twinlens.engine.storage import is_writable, storage_errors
 from twinlens.engine.types import DecodePolicy, Embedder, ModelDescription, ModelLoader, OperatingPoints
 from twinlens.engine.uniqueness import PRIOR_ISOLATION
 from twinlens.engine.vectors import VectorFile
-
-MAX_PAIRS = 50_000_000
-"""Pairs that one answer serves, copies counted once."""
 
 _NAMESPACE = uuid.UUID("5d2a1f0e-8f3b-5c7d-9a64-1f6f0f7c1f10")
 _UNCALIBRATED = OperatingPoints(strict=0.98, default=0.95, loose=0.90, measured=False)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+MAX_PAIRS = 50_000_000
+"""Pairs that one answer serves, copies counted once."""
+
 
 class Evidence(StrEnum):
     """Why two images are twins, strongest first."""

@@ -1,37 +1,25 @@
-"""The command line. Each command opens a dataset, asks it one thing and prints the answer.
+"""The command line.
 
 Exit codes: 0 done, also when single files failed; 2 the input is off; 4 the model, its weights or the
-device; 5 the dataset folder; 130 interrupted (run the same command again to resume).
+device; 5 the dataset folder; 6 the service: its address, its keys, what it remembers; 130 interrupted
+(run the same command again to resume).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO
 
-import numpy as np
 import typer
 
-from twinlens import __version__
-from twinlens.engine.dataset import MAX_PAIRS, Dataset
-from twinlens.engine.errors import (
-    DatasetError,
-    InputError,
-    InvalidValue,
-    ModelError,
-    TwinLensError,
+from twinlens.engine.errors import DatasetError, InputError, ModelError, ServiceError, TwinLensError
+from twinlens.service import cli_images, cli_keys, cli_serve, console
+from twinlens.service.cli_options import (
+    EXIT_DATASET,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_MODEL,
+    EXIT_SERVICE,
 )
-from twinlens.engine.ingest import IngestOptions, IngestReport
-from twinlens.engine.keeper import DEFAULT_RULES, RULES
-from twinlens.engine.results import EvidenceMode, Linkage
-from twinlens.service import console, documents, output
-from twinlens.service.output import Format
-from twinlens.service.report import Report, write_report
-from twinlens.service.wiring import create_dataset, default_dataset_folder, has_dataset, open_dataset
 
 app = typer.Typer(
     name="twinlens",
@@ -40,269 +28,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-EXIT_INPUT, EXIT_MODEL, EXIT_DATASET, EXIT_INTERRUPTED = 2, 4, 5, 130
-_UNIQUE_SHOWN = 60
-_DEFAULT_KEEP = ",".join(DEFAULT_RULES)
-
-
-DatasetOption = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
-ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", help="Similarity in (0, 1]; the model's default if not given.")
-]
-ModelOption = Annotated[str, typer.Option("--model", help="Model name; `twinlens models` lists them.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")]
-LinkageOption = Annotated[Linkage, typer.Option("--linkage", help="How pairs become clusters.")]
-EvidenceOption = Annotated[
-    EvidenceMode, typer.Option("--evidence", help="any: near-equal hashes make twins as well.")
-]
-KeepOption = Annotated[
-    str, typer.Option("--keep", help=f"Rules that choose the copy to keep, of {', '.join(RULES)}.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-FormatOption = Annotated[Format | None, typer.Option("--format", help="json, csv or parquet.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="File to write; standard output if not given.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Decoding threads.")]
-HashesOption = Annotated[
-    bool, typer.Option("--hashes", help="Compute exact hashes now, not when first needed.")
-]
-RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Read files again that failed for good.")]
-EmptyOption = Annotated[
-    bool, typer.Option("--allow-empty", help="Accept that a source which held images holds none now.")
-]
-
-
-@app.command()
-def run(
-    folder: Annotated[Path, typer.Argument(help="Folder of images, or a list of paths.")],
-    dataset: Annotated[
-        Path | None, typer.Option("--dataset", help="Dataset folder; FOLDER/.twinlens.")
-    ] = None,
-    model: ModelOption = "auto",
-    threshold: ThresholdOption = None,
-    linkage: LinkageOption = Linkage.COMPLETE,
-    evidence: EvidenceOption = EvidenceMode.EMBEDDING,
-    keep: KeepOption = _DEFAULT_KEEP,
-    report: Annotated[Path | None, typer.Option("--report", help="HTML report to write.")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
-    retry_failed: RetryOption = False,
-    allow_empty: EmptyOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Index a folder, find its twins, score uniqueness and write a report: the main job in one command."""
-    options = IngestOptions(workers=workers, retry_failed=retry_failed, allow_empty=allow_empty)
-    place = dataset or default_dataset_folder(folder)
-    with _index([folder], place, model, device, precision, options, quiet=json) as (data, reports):
-        chosen = data.default_threshold if threshold is None else threshold
-        clusters = data.duplicates(chosen, linkage=linkage, rules=_rules(keep), evidence=evidence)
-        scores = data.uniqueness()
-        summary = _summary(data, chosen, linkage, clusters, scores, reports)
-        if report is not None:
-            _write_report(report, summary)
-        if json:
-            output.write_json(documents.run_document(summary, report), sys.stdout.buffer)
-        else:
-            console.print_run(summary, report)
-
-
-@app.command()
-def index(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders or lists of paths.")],
-    dataset: DatasetOption,
-    model: ModelOption = "auto",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
-    hashes: HashesOption = False,
-    retry_failed: RetryOption = False,
-    allow_empty: EmptyOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Bring a dataset up to date with folders or lists of paths."""
-    options = IngestOptions(
-        workers=workers, hashes=hashes, retry_failed=retry_failed, allow_empty=allow_empty
-    )
-    with _index(sources, dataset, model, device, precision, options, quiet=json) as (data, reports):
-        if json:
-            output.write_json(documents.index_document(data, reports), sys.stdout.buffer)
-        else:
-            console.print_index(data, reports)
-
-
-@app.command()
-def duplicates(
-    dataset: DatasetOption,
-    threshold: ThresholdOption = None,
-    linkage: LinkageOption = Linkage.COMPLETE,
-    evidence: EvidenceOption = EvidenceMode.EMBEDDING,
-    keep: KeepOption = _DEFAULT_KEEP,
-    max_pairs: Annotated[int, typer.Option(help="Refuse thresholds with more pairs than this.")] = MAX_PAIRS,
-    format: FormatOption = None,
-    out: OutOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Print clusters of twins."""
-    with open_dataset(dataset) as data:
-        chosen = data.default_threshold if threshold is None else threshold
-        clusters = data.duplicates(
-            chosen, linkage=linkage, rules=_rules(keep), evidence=evidence, max_pairs=max_pairs
-        )
-        if (kind := _format(format, out, json)) is None:
-            console.print_clusters(clusters, chosen)
-        elif kind is Format.JSON:
-            document = output.duplicates_document(
-                clusters,
-                threshold=chosen,
-                linkage=linkage,
-                model=data.description.name,
-                dataset=str(data.folder),
-                images=len(data),
-            )
-            with _opened(out, kind) as file:
-                output.write_json(document, file)
-        else:
-            with _opened(out, kind) as file:
-                output.write_table(output.duplicate_rows(clusters), output.DUPLICATES, kind.value, file)
-
-
-@app.command()
-def pairs(
-    dataset: DatasetOption,
-    threshold: ThresholdOption = None,
-    max_pairs: Annotated[int, typer.Option(help="Refuse thresholds with more pairs than this.")] = MAX_PAIRS,
-    format: FormatOption = None,
-    out: OutOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Write every pair of images at or above a threshold."""
-    with open_dataset(dataset) as data:
-        chosen = data.default_threshold if threshold is None else threshold
-        data.refuse_too_many_pairs(chosen, max_pairs)
-        kind = _format(format, out, json) or Format.CSV
-        with _opened(out, kind) as file:
-            output.write_table(output.pair_rows(data.pairs(chosen)), output.PAIRS, kind.value, file)
-
-
-@app.command()
-def unique(
-    dataset: DatasetOption,
-    above: Annotated[float | None, typer.Option("--above", help="Only scores above this.")] = None,
-    format: FormatOption = None,
-    out: OutOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Print how unique each image is, the most unique first."""
-    with open_dataset(dataset) as data:
-        scores = data.uniqueness()
-        if above is not None:
-            scores = [score for score in scores if score.score is not None and score.score > above]
-        if (kind := _format(format, out, json)) is None:
-            console.print_unique(scores)
-        else:
-            with _opened(out, kind) as file:
-                output.write_table(output.uniqueness_rows(scores), output.UNIQUENESS, kind.value, file)
-
-
-@app.command()
-def search(
-    dataset: DatasetOption,
-    image: Annotated[Path | None, typer.Option("--image", help="Images like this file.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Images that show this (CLIP models).")] = None,
-    id: Annotated[str | None, typer.Option("--id", help="Images like this one of the dataset.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
-    device: DeviceOption = "auto",
-    format: FormatOption = None,
-    out: OutOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Print the images most similar to an image, a text or an image of the dataset."""
-    with open_dataset(dataset, device=device) as data:
-        found = data.search(image=image, text=text, id=id, k=k)
-        if (kind := _format(format, out, json)) is None:
-            console.print_neighbours(found)
-        else:
-            with _opened(out, kind) as file:
-                output.write_table(output.search_rows(found), output.SEARCH, kind.value, file)
-
-
-@app.command()
-def explain(
-    a: Annotated[str, typer.Argument(help="Id or path of an image of the dataset.")],
-    b: Annotated[str, typer.Argument(help="Id or path of another.")],
-    dataset: DatasetOption,
-    threshold: ThresholdOption = None,
-    linkage: LinkageOption = Linkage.COMPLETE,
-    json: JsonOption = False,
-) -> None:
-    """Say why two images are together or apart."""
-    with open_dataset(dataset) as data:
-        answer = data.explain(data.resolve(a), data.resolve(b), threshold, linkage=linkage)
-        if json:
-            output.write_json(documents.explanation_document(answer), sys.stdout.buffer)
-        else:
-            console.print_explanation(answer)
-
-
-@app.command()
-def hash(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Image files.")],
-    json: JsonOption = False,
-) -> None:
-    """Print bmh1 (968 bits) and phash (64 bits) of image files, bit-exact to OpenCV."""
-    from twinlens.service.hashes import hash_files
-
-    images, failures = hash_files(files)
-    if json:
-        output.write_json({"images": images, "failures": failures}, sys.stdout.buffer)
-    else:
-        console.print_hashes(images, failures)
-    if failures and not images:
-        raise typer.Exit(EXIT_INPUT)
-
-
-@app.command()
-def export(
-    dataset: DatasetOption,
-    format: FormatOption = None,
-    out: OutOption = None,
-    vectors: Annotated[Path | None, typer.Option("--vectors", help="Also write the rows as .npy.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Write every image of a dataset with its facts and scores, one row each."""
-    with open_dataset(dataset) as data:
-        kind = _format(format, out, json) or Format.CSV
-        with _opened(out, kind) as file:
-            rows = documents.image_rows(data.images(), data.uniqueness())
-            output.write_table(rows, documents.IMAGES, kind.value, file)
-        if vectors is not None:
-            np.save(vectors, data.vectors())
-
-
-@app.command()
-def models(json: JsonOption = False) -> None:
-    """List the names that --model takes."""
-    from twinlens.models import KNOWN_MODELS
-
-    if json:
-        output.write_json(
-            {"models": [documents.model_document(model) for model in KNOWN_MODELS]}, sys.stdout.buffer
-        )
-    else:
-        console.print_models(KNOWN_MODELS)
-
-
-@app.command()
-def info(dataset: DatasetOption, json: JsonOption = False) -> None:
-    """Say what a dataset holds."""
-    with open_dataset(dataset) as data:
-        document = documents.info_document(data)
-        if json:
-            output.write_json(document, sys.stdout.buffer)
-        else:
-            console.print_info(document)
+app.add_typer(cli_images.app)
+app.add_typer(cli_serve.app)
+app.add_typer(cli_keys.app, name="keys")
 
 
 def main() -> None:
@@ -322,119 +50,10 @@ def main() -> None:
 
 
 def _exit_code(error: TwinLensError) -> int:
-    for kind, code in ((InputError, EXIT_INPUT), (ModelError, EXIT_MODEL), (DatasetError, EXIT_DATASET)):
-        if isinstance(error, kind):
-            return code
-    return 1
-
-
-@contextmanager
-def _index(
-    sources: list[Path],
-    place: Path,
-    model: str,
-    device: str,
-    precision: str,
-    options: IngestOptions,
-    *,
-    quiet: bool,
-) -> Iterator[tuple[Dataset, list[IngestReport]]]:
-    """The dataset at `place`, made if it is not there, brought up to date with the sources."""
-    for source in sources:
-        if not source.exists():
-            raise InvalidValue(f"{source} does not exist: give a folder of images or a list of paths")
-    if has_dataset(place):
-        data = open_dataset(place, device=device, precision=precision)
-        _refuse_other_model(data, model)
-    else:
-        name, notice = _resolve(model)
-        if notice:
-            console.print_notice(notice)
-        namespace = sources[0].absolute().name
-        data = create_dataset(place, name, device=device, precision=precision, namespace=namespace)
-    with data:
-        reports = []
-        for source in sources:
-            with console.progress(quiet=quiet) as on_progress:
-                reports.append(data.add(source, options, on_progress))
-        yield data, reports
-
-
-def _resolve(model: str) -> tuple[str, str | None]:
-    from twinlens.models import resolve_auto
-
-    if model != "auto":
-        return model, None
-    resolution = resolve_auto()
-    return resolution.name, resolution.notice
-
-
-def _refuse_other_model(data: Dataset, model: str) -> None:
-    if model not in ("auto", data.description.name):
-        raise InvalidValue(
-            f"{data.folder} holds vectors of {data.description.name}, and --model says {model}: "
-            "leave --model out, or choose another --dataset"
-        )
-
-
-def _rules(keep: str) -> tuple[str, ...]:
-    return tuple(rule.strip() for rule in keep.split(",") if rule.strip())
-
-
-def _format(format: Format | None, out: Path | None, json: bool) -> Format | None:
-    """What to write: --json and --format say it, else the ending of the file, else nothing (a table)."""
-    if json or format is not None:
-        return Format.JSON if json else format
-    if out is None:
-        return None
-    ending = out.suffix.lower().lstrip(".")
-    return Format(ending) if ending in list(Format) else Format.JSON
-
-
-@contextmanager
-def _opened(out: Path | None, kind: Format) -> Iterator[BinaryIO]:
-    if out is not None:
-        try:
-            with open(out, "wb") as file:
-                yield file
-        except OSError as error:
-            raise InvalidValue(f"{out} cannot be written: {error.strerror}") from error
-        return
-    if kind is Format.PARQUET and sys.stdout.isatty():
-        raise InvalidValue("Parquet is not for a terminal: give a file with --out")
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
-
-
-def _write_report(path: Path, report: Report) -> None:
-    try:
-        write_report(path, report)
-    except OSError as error:
-        raise InvalidValue(f"the report {path} cannot be written: {error.strerror}") from error
-
-
-def _summary(
-    data: Dataset,
-    threshold: float,
-    linkage: Linkage,
-    clusters: list[Any],
-    scores: list[Any],
-    reports: list[IngestReport],
-) -> Report:
-    return Report(
-        title=data.sources()[0].name if data.sources() else data.folder.name,
-        dataset=str(data.folder),
-        model=data.description.name,
-        threshold=threshold,
-        linkage=linkage.value,
-        images=len(data),
-        clusters=clusters,
-        unique=[score for score in scores if score.score is not None][:_UNIQUE_SHOWN],
-        failures=data.failures(),
-        skipped=sum(report.skipped for report in reports),
-        nearest=documents.nearest_similarities(scores),
-        notices=documents.notices(data),
-        preview=data.preview,
-        generated=datetime.now().astimezone(),
-        version=__version__,
-    )
+    codes = {
+        InputError: EXIT_INPUT,
+        ModelError: EXIT_MODEL,
+        DatasetError: EXIT_DATASET,
+        ServiceError: EXIT_SERVICE,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,14 +21,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from twinlens.engine.dataset import Dataset
-from twinlens.engine.ingest import IngestReport, OnProgress
-from twinlens.engine.ingest import Progress as Step
-from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
-from twinlens.models import KnownModel
 from twinlens.service.output import totals
-from twinlens.service.report import Report
 from twinlens.service.table import shown
+
+if TYPE_CHECKING:
+    from twinlens.engine.dataset import Dataset
+    from twinlens.engine.ingest import IngestReport, OnProgress
+    from twinlens.engine.ingest import Progress as Step
+    from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
+    from twinlens.models import KnownModel
+    from twinlens.service.keys import Key, NewKey
+    from twinlens.service.report import Report
 
 _CLUSTERS_SHOWN = 20
 _MEMBERS_SHOWN = 8
@@ -196,6 +199,29 @@ def print_info(document: Mapping[str, Any]) -> None:
     out = _out()
     for key, value in document.items():
         out.print(f"{key.replace('_', ' '):<16} {_safe(str(value))}")
+
+
+def print_new_key(key: NewKey) -> None:
+    """A key just made, one value a line."""
+    out = _out()
+    out.print(f"key [bold]{_safe(key.name)}[/]: secret and token are shown this once, keep them")
+    for field in ("api_key", "api_secret", "token"):
+        out.print(f"  {field:<10} {_safe(getattr(key, field))}")
+
+
+def print_keys(keys: Sequence[Key]) -> None:
+    """All keys, one a line."""
+    out = _out()
+    if not keys:
+        out.print("no keys")
+    for key in keys:
+        state = "live" if key.revoked is None else f"revoked {key.revoked:%Y-%m-%d %H:%M} UTC"
+        out.print(f"{key.api_key}  made {key.created:%Y-%m-%d %H:%M} UTC, {state}  {_safe(key.name)}")
+
+
+def print_revoked(key: Key) -> None:
+    """A key that has just ended."""
+    _out().print(f"key [bold]{_safe(key.name)}[/] ({key.api_key}) is revoked")
 
 
 def _member_line(member: Member) -> str:

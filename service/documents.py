@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.catalog import Failure, ImageRecord
-from twinlens.engine.dataset import Dataset
-from twinlens.engine.ingest import IngestReport
-from twinlens.engine.results import Explanation, Uniqueness
-from twinlens.engine.types import ModelDescription
-from twinlens.models import KnownModel
 from twinlens.service.output import (
     UNIQUENESS,
     Column,
@@ -26,7 +20,15 @@ from twinlens.service.output import (
     totals,
     uniqueness_rows,
 )
-from twinlens.service.report import Report
+
+if TYPE_CHECKING:
+    from twinlens.engine.catalog import Failure, ImageRecord
+    from twinlens.engine.dataset import Dataset
+    from twinlens.engine.ingest import IngestReport
+    from twinlens.engine.results import Explanation, Uniqueness
+    from twinlens.engine.types import ModelDescription
+    from twinlens.models import KnownModel
+    from twinlens.service.report import Report
 
 IMAGES = Schema(
     "images",

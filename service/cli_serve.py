@@ -1,0 +1,36 @@
+"""`twinlens serve`: the server on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twinlens.service.cli_options import HomeOption, settings_from
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; localhost.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; 8000. 0 takes a free one.")] = None,
+    home: HomeOption = None,
+    allow_anonymous: Annotated[
+        bool | None, typer.Option("--allow-anonymous", help="Serve a public address without keys.")
+    ] = None,
+    allow_private_urls: Annotated[
+        bool | None, typer.Option("--allow-private-urls", help="Fetch images from private addresses.")
+    ] = None,
+) -> None:
+    """Serve image matching over REST. The environment (TWINLENS_...) holds the other settings."""
+    settings = settings_from(
+        host=host,
+        port=port,
+        home=home,
+        allow_anonymous=allow_anonymous,
+        allow_private_urls=allow_private_urls,
+    )
+    from twinlens.service import serving
+
+    serving.serve(settings)
