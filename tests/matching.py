@@ -1,0 +1,70 @@
+"""Records to ask a server about, and its answers in a form that can be compared."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tests.pictures import encode
+from twinlens.engine.types import Rgb
+
+JsonObject = dict[str, Any]
+
+NO_IMAGE = "bm8gaW1hZ2U="
+"""Base64 of bytes that are no image."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def photographs() -> Path:
+    """The folder of real photographs that scikit-image brings along."""
+    found = find_spec("skimage")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent / "data"
+
+
+def photograph(name: str) -> bytes:
+    """One of them, as a file."""
+    return (photographs() / name).read_bytes()
+
+
+def as_base64(image: bytes | Rgb) -> str:
+    """A file as text; pixels are written as PNG first."""
+    data = image if isinstance(image, bytes) else encode(image, "PNG")
+    return base64.b64encode(data).decode()
+
+
+def record(image: bytes | Rgb, **fields: Any) -> JsonObject:
+    """A record with the image in `_base64`."""
+    return {"_base64": as_base64(image), **fields}
+
+
+def unreadable(**fields: Any) -> JsonObject:
+    """A record without a readable image."""
+    return {"_base64": NO_IMAGE, **fields}
+
+
+def ids(records: list[JsonObject]) -> list[str]:
+    """Their ids."""
+    return [record["_id"] for record in records]
+
+
+def comparable(answer: JsonObject) -> JsonObject:
+    """The answer with "uuid 1" for its first UUID wherever it stands, "uuid 2" for the next, and no time.
+
+    First in the order of sorted keys, so that equal answers stay equal.
+    """
+    text = json.dumps(answer)
+    found = dict.fromkeys(match[0] for match in _UUID.finditer(json.dumps(answer, sort_keys=True)))
+    for number, uuid in enumerate(found, start=1):
+        text = text.replace(uuid, f"uuid {number}")
+    masked: JsonObject = json.loads(text)
+    if "statistics" in answer:
+        (seconds,) = answer["statistics"].values()
+        assert isinstance(seconds, float) and 0 <= seconds < 60
+        masked["statistics"] = dict.fromkeys(answer["statistics"], 0.0)
+    return masked
