@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinlens.engine.errors import AuthRequired, ServiceError, UnsafeAddress
@@ -111,6 +111,7 @@ def test_an_api_key_or_a_secret_is_no_token(keys: KeyStore) -> None:
     assert {refusal(f"Token {part}", keys) for part in (new.api_key, new.api_secret, "lab")} == {WRONG}
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_no_other_text_lets_anybody_in(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     with closing(KeyStore(tmp_path_factory.mktemp("keys"))) as keys:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinlens.engine.errors import InvalidValue, NotAStore, ServiceError, UnknownKey
@@ -182,6 +182,7 @@ def test_an_unknown_key_is_told_what_there_is(keys: KeyStore) -> None:
         assert f"{name!r}; there are: 'lab', 'shop'" in str(caught.value)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=12), max_size=8))
 def test_what_is_made_is_what_is_listed(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     made: list[NewKey] = []
