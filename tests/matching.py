@@ -9,6 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from tests.pictures import encode
 from twinlens.engine.types import Rgb
 
@@ -51,6 +54,18 @@ def unreadable(**fields: Any) -> JsonObject:
 def ids(records: list[JsonObject]) -> list[str]:
     """Their ids."""
     return [record["_id"] for record in records]
+
+
+def by_opencv(data: bytes) -> JsonObject:
+    """Size and hashes of a file by OpenCV, each byte printed most significant bit first."""
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None
+    img_hash: Any = cv2.img_hash  # its stubs lack what follows
+    hashers = {"bmh1": img_hash.BlockMeanHash_create(mode=1), "phash": img_hash.PHash_create()}
+    bits = {
+        kind: "".join(f"{byte:08b}" for byte in hasher.compute(bgr)[0]) for kind, hasher in hashers.items()
+    }
+    return {"_width": bgr.shape[1], "_height": bgr.shape[0], **bits}
 
 
 def comparable(answer: JsonObject) -> JsonObject:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tests.matching import photographs, record
+from tests.matching import by_opencv, photographs, record
 from tests.pictures import beyond_opencv, encode, like_opencv
 from tests.servers import RunningServer, running_server
 
@@ -27,18 +26,6 @@ SIDES = (1, 2, 3, 31, 32, 33, 100, 255, 256, 257, 450)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with running_server(tmp_path_factory.mktemp("home")) as running:
         yield running
-
-
-def opencv(data: bytes) -> dict[str, Any]:
-    """Size and hashes of a file by OpenCV, each byte printed most significant bit first."""
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None
-    img_hash: Any = cv2.img_hash  # its stubs lack what follows
-    hashers = {"bmh1": img_hash.BlockMeanHash_create(mode=1), "phash": img_hash.PHash_create()}
-    bits = {
-        kind: "".join(f"{byte:08b}" for byte in hasher.compute(bgr)[0]) for kind, hasher in hashers.items()
-    }
-    return {"_width": bgr.shape[1], "_height": bgr.shape[0], **bits}
 
 
 def ours(data: bytes) -> dict[str, Any]:
@@ -63,7 +50,7 @@ def answered(server: RunningServer, files: Mapping[str, bytes]) -> dict[str, dic
 def assert_as_opencv(server: RunningServer, files: Mapping[str, bytes]) -> None:
     answers = answered(server, files)
     assert list(answers) == list(files)
-    assert [name for name, data in files.items() if answers[name] != opencv(data)] == []
+    assert [name for name, data in files.items() if answers[name] != by_opencv(data)] == []
 
 
 def test_files_of_every_kind(server: RunningServer) -> None:
