@@ -58,7 +58,9 @@ class Settings(BaseSettings):
         shutdown_seconds: how long running requests may take to finish when the server is told to stop.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TWINLENS_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TWINLENS_", env_ignore_empty=True, extra="forbid", frozen=True
+    )
 
     home: Path = Field(default_factory=default_home)
     host: str = "localhost"

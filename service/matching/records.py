@@ -27,7 +27,9 @@ def source_of(record: Mapping[str, Any]) -> Source | Unloadable:
         if value is not None and not isinstance(value, str):
             return Unloadable(f"{LOADING_ERROR}{key} must be a string")
     if not record.get("_base64") and not record.get("_url"):
-        return Unloadable(f"{LOADING_ERROR}the record has neither _url nor _base64: give one of them")
+        empty = [key for key in ("_base64", "_url") if key in record]
+        problem = f"its {empty[0]} is empty" if empty else "the record has neither _url nor _base64"
+        return Unloadable(f"{LOADING_ERROR}{problem}: give an image")
     return Source(base64=record.get("_base64") or None, url=record.get("_url"))
 
 
