@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import random
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from scripts.cuts import SEED, save_cuts
 
 from twinlens import __version__, create_dataset, load_model
 from twinlens.engine.decode import decode
@@ -34,7 +33,6 @@ from twinlens.engine.similarity import unit_rows
 from twinlens.engine.types import Embedder
 
 ROOT = Path(__file__).parent.parent
-SEED = 20240607
 SIZE = (800, 600)
 JOIN_THRESHOLD = 0.9
 DIM = 512
@@ -61,14 +59,13 @@ class Ingest:
 
 def main() -> None:
     options = parse()
-    sys.path.insert(0, str(ROOT))
     if options.memory_of is not None:
         measure_memory(options.memory_of, options.model, options.device)
         return
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
         largest = max(MEMORY_SIZES) if not options.quick else min(MEMORY_SIZES)
         photos = Path(scratch) / "photos"
-        make_collection(photos, largest)
+        save_cuts(photos, largest, SIZE)
         ingest = measure_ingest(photos, options)
         memory = [(count, peak_memory(photos, count, options)) for count in MEMORY_SIZES if count <= largest]
     joins = [(count, measure_joins(count, options)) for count in JOIN_SIZES]
@@ -90,29 +87,6 @@ def parse() -> argparse.Namespace:
 
 
 # -- ingest ------------------------------------------------------------------------------------------
-
-
-def make_collection(folder: Path, count: int) -> None:
-    """`count` different JPEGs of 800 x 600: seeded cuts of real photographs."""
-    from scripts.make_demo import photographs
-
-    folder.mkdir(parents=True)
-    chance = random.Random(SEED)
-    sources = [Image.open(path).convert("RGB") for path in photographs()]
-    jobs = [
-        (number, chance.choice(sources), chance.random(), chance.random(), chance.uniform(0.4, 1.0))
-        for number in range(count)
-    ]
-
-    def cut(job: tuple[int, Image.Image, float, float, float]) -> None:
-        number, source, x, y, scale = job
-        width, height = source.width * scale, source.height * scale
-        left, top = x * (source.width - width), y * (source.height - height)
-        image = source.resize(SIZE, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
-        image.save(folder / f"{number:06}.jpg", quality=88)
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(cut, jobs))
 
 
 def measure_ingest(photos: Path, options: argparse.Namespace) -> Ingest:
@@ -169,8 +143,9 @@ def peak_memory(photos: Path, count: int, options: argparse.Namespace) -> dict[s
     """Peak resident memory in MiB of a process that ingests `count` images, before and after."""
     listing = photos.parent / f"first-{count}.txt"
     listing.write_text("".join(f"{path}\n" for path in sorted(photos.iterdir())[:count]))
-    command = [sys.executable, __file__, "--memory-of", str(listing), "--model", options.model]
-    run = subprocess.run([*command, "--device", options.device], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "scripts.bench", "--memory-of", str(listing), "--model", options.model]
+    command += ["--device", options.device]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return dict(json.loads(run.stdout))
 
 

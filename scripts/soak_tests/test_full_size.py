@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scripts.bench import make_collection
+from scripts.cuts import save_cuts
 from tests.fakes import ColourGridEmbedder
 
 from twinlens.engine.dataset import Dataset
@@ -27,7 +27,7 @@ def twinlens(*arguments: str | Path) -> list[str]:
 
 def test_twenty_kills_of_the_command_line_with_the_embedded_model(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    make_collection(photos, IMAGES)
+    save_cuts(photos, IMAGES, (800, 600))
     index: list[str | Path] = ["index", photos, "--model", "efficientnet_lite0", "--dataset"]
     start = time.monotonic()
     subprocess.run(twinlens(*index, tmp_path / "unbroken"), check=True)
