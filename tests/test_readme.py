@@ -1,0 +1,78 @@
+"""The README's examples of image matching, run as they are printed there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers import RunningServer, running_server
+
+ROOT = Path(__file__).parent.parent
+SECTION = "## Image matching over REST"
+LEFT_OUT = {"_status", "status", "statistics"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A program in the README, and the block below it, which is what it answers."""
+
+    language: str
+    program: str
+    answer: str
+
+
+def examples() -> list[Example]:
+    section = (ROOT / "README.md").read_text().split(SECTION)[1].split("\n## ")[0]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [
+        Example(language, program, answer)
+        for (language, program), (_, answer) in pairwise(blocks)
+        if language in ("sh", "python")
+    ]
+
+
+def without_status(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_status(inner) for key, inner in value.items() if key not in LEFT_OUT}
+    return [without_status(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo collection lies as the README says."""
+    folder = tmp_path_factory.mktemp("readme")
+    make_demo = [sys.executable, str(ROOT / "scripts" / "make_demo.py"), str(folder / "demo" / "photos")]
+    subprocess.run(make_demo, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with running_server(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.language)
+def test_an_example_prints_what_the_readme_says(
+    example: Example, folder: Path, server: RunningServer
+) -> None:
+    program = example.program.replace("http://localhost:8000", server.url)
+    command = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[example.language]
+    run = subprocess.run([*command, program], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    if example.language == "sh":
+        assert without_status(json.loads(run.stdout)) == json.loads(example.answer)
+    else:
+        assert run.stdout == example.answer
+
+
+def test_there_are_examples_for_the_shell_and_for_python() -> None:
+    assert [example.language for example in examples()] == ["sh", "python"]
