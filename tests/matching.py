@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from tests.pictures import encode
+from tests.servers import RunningServer
 from twinlens.engine.types import Rgb
 
 JsonObject = dict[str, Any]
@@ -54,6 +55,30 @@ def unreadable(**fields: Any) -> JsonObject:
 def ids(records: list[JsonObject]) -> list[str]:
     """Their ids."""
     return [record["_id"] for record in records]
+
+
+def ask(server: RunningServer, method: str, body: JsonObject, http: int = 200, **options: Any) -> JsonObject:
+    """The answer of a method; sent in ASCII, so that half a surrogate pair can be."""
+    content = json.dumps(body).encode("ascii")
+    response = server.post(method, content=content, **options)
+    assert response.status_code == http, response.text
+    answer: JsonObject = response.json()
+    return answer
+
+
+def refusal(server: RunningServer, method: str, body: JsonObject, **options: Any) -> str:
+    """The text of a request that is refused as a whole."""
+    answer = ask(server, method, body, http=400, **options)
+    assert set(answer) == {"status"} and answer["status"]["code"] == 400
+    text: str = answer["status"]["text"]
+    return text
+
+
+def parts(answer: JsonObject) -> list[JsonObject]:
+    """All records of an answer, those in `removed_records` too."""
+    keys = ("query_records", "records", "answer_records", "skipped_records")
+    found = [each for key in keys for each in answer.get(key, [])]
+    return found + [removed for each in found for removed in each.get("removed_records", [])]
 
 
 def by_opencv(data: bytes) -> JsonObject:
