@@ -98,6 +98,7 @@ async def _services(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
     )
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
+        max_values=settings.max_body_values,
         max_inflight=settings.max_inflight_bytes,
         seconds=settings.request_seconds,
     )

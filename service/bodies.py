@@ -38,12 +38,14 @@ class BodyReader:
 
     Args:
         max_bytes: largest body.
+        max_values: most JSON values in one body.
         max_inflight: bytes of all bodies that are held at once.
         seconds: time for a body to arrive.
     """
 
-    def __init__(self, *, max_bytes: int, max_inflight: int, seconds: float) -> None:
+    def __init__(self, *, max_bytes: int, max_values: int, max_inflight: int, seconds: float) -> None:
         self._max_bytes = max_bytes
+        self._max_values = max_values
         self._max_inflight = max(max_inflight, max_bytes)
         self._seconds = seconds
         self._held = 0
@@ -56,7 +58,7 @@ class BodyReader:
             BodyTooLarge: more than `max_bytes`.
             Busy: all bodies together are more than `max_inflight`.
             TooSlow: not there within `seconds`.
-            InvalidValue: not a JSON object.
+            InvalidValue: not a JSON object, or one of more than `max_values` values.
         """
         body = bytearray()
         held = 0
@@ -73,7 +75,10 @@ class BodyReader:
                     if self._held > self._max_inflight:
                         raise Busy("the server holds as many requests as it can: try again in a second")
                     body += chunk
-            yield parse_object(body)
+            value = parse_object(body, self._max_values)
+            # Its texts are copies: both at once would take twice the memory.
+            body.clear()
+            yield value
         except TimeoutError:
             raise TooSlow(
                 f"the body did not arrive within {self._seconds:g} s: send fewer records in one request"
@@ -98,12 +103,22 @@ class BodyReader:
         )
 
 
-def parse_object(body: bytes | bytearray) -> dict[str, Any]:
+def parse_object(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
     """A JSON object by RFC 8259; numbers that no float64 holds are refused, not turned into infinity.
+
+    Args:
+        body: as it was sent.
+        max_values: most values, counted by commas and opening brackets, those in texts included. As objects
+            they can take fifty times the size of their text, and reading them keeps all others waiting.
 
     Raises:
         InvalidValue: anything else; the message says where.
     """
+    if body.count(b",") + body.count(b"{") + body.count(b"[") > max_values:
+        raise InvalidValue(
+            f"the body holds more than {max_values:,} values, counted by its commas and opening brackets: "
+            "send fewer records in one request, or raise TWINLENS_MAX_BODY_VALUES"
+        )
     try:
         value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except InvalidValue:

@@ -26,10 +26,10 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stdout(level: int = logging.INFO) -> None:
-    """Send the logs of the service and of its web server to standard output."""
+    """Send the logs of the service, of its web server and of its event loop to standard output."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
-    for name in ("twinlens", "uvicorn"):
+    for name in ("twinlens", "uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

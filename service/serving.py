@@ -17,9 +17,9 @@ from twinlens.service.auth import check_exposure
 from twinlens.service.keys import KeyStore
 from twinlens.service.logs import log_to_stdout
 from twinlens.service.settings import Settings
+from twinlens.service.wire import Connection
 
 _BACKLOG = 1024
-_KEEP_ALIVE_SECONDS = 30
 
 
 def serve(settings: Settings) -> None:
@@ -44,7 +44,9 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        http=Connection,
+        ws="none",
+        timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
         lifespan="on",
     )

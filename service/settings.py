@@ -49,6 +49,9 @@ class Settings(BaseSettings):
         max_collection_records: records that one collection holds.
         max_image_bytes: largest image file, sent or downloaded.
         max_image_pixels: largest width times height, px. Decoding takes 10 to 25 bytes a pixel.
+        max_body_values: JSON values in a request body, counted by its commas and opening brackets.
+        idle_seconds: how long a client may say nothing: between requests, within the headers of one, and
+            while it takes an answer.
         request_seconds: longest time for one request; records that are not read by then have failed.
         url_attempts: tries for one download.
         url_seconds: time for one download, all tries and redirects together.
@@ -70,11 +73,13 @@ class Settings(BaseSettings):
     distance_unit: DistanceUnit = DistanceUnit.PERCENT
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
     max_inflight_bytes: int = Field(default=256 * 2**20, ge=1024)
+    max_body_values: int = Field(default=1_000_000, ge=1)
     max_records: int = Field(default=1000, ge=1)
     max_hash_records: int = Field(default=10, ge=1)
     max_collection_records: int = Field(default=1_000_000, ge=1)
     max_image_bytes: int = Field(default=32 * 2**20, ge=1)
     max_image_pixels: int = Field(default=100_000_000, ge=1)
+    idle_seconds: int = Field(default=30, ge=1)
     request_seconds: float = Field(default=60, gt=0)
     url_attempts: int = Field(default=3, ge=1)
     url_seconds: float = Field(default=30, gt=0)

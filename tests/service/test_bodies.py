@@ -17,6 +17,7 @@ from twinlens.engine.errors import InvalidValue
 from twinlens.service.bodies import parse_object
 
 LIMIT = 100_000
+MANY = 10_000_000
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @given(st.dictionaries(st.text(), JSON_VALUES))
 def test_every_json_object_is_read_as_it_is(value: dict[str, object]) -> None:
-    assert parse_object(json.dumps(value).encode()) == value
+    assert parse_object(json.dumps(value).encode(), MANY) == value
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,15 @@ def test_every_json_object_is_read_as_it_is(value: dict[str, object]) -> None:
 )
 def test_what_is_no_json_object_is_refused_with_the_reason(body: bytes, complaint: str) -> None:
     with pytest.raises(InvalidValue, match=complaint):
-        parse_object(body)
+        parse_object(body, MANY)
+
+
+@pytest.mark.parametrize("element", [b"{}", b"[]", b'{"":0}', b"0", b'"x"'])
+def test_values_are_bounded_before_they_are_parsed(element: bytes) -> None:
+    body = b'{"records":[' + b",".join([element] * 1000) + b"]}"
+    assert len(parse_object(body, 3000)["records"]) == 1000
+    with pytest.raises(InvalidValue, match="more than 999 values.*TWINLENS_MAX_BODY_VALUES"):
+        parse_object(body, 999)
 
 
 def status_of(answer: httpx.Response) -> tuple[int, int, str]:
