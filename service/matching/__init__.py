@@ -1,0 +1,1 @@
+"""Image matching: hashes compared over REST, and collections that remember them."""
