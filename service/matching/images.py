@@ -1,7 +1,7 @@
 """From records to hashes: `_base64` and `_url` are read, decoded and hashed, many at a time.
 
-A request keeps only a few images in the queue of the hashing threads, however many it brings, so that
-others get their turn in between.
+Requests take turns image by image, however many a request brings: one of its images at a time waits for
+the hashing threads, and whoever has waited longest is next.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class ImageLoader:
         self._fetcher = fetcher
         self._limits = limits
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hash")
-        self._workers = workers
+        # As many again wait in the pool, so that no thread waits for the event loop.
+        self._places = asyncio.Semaphore(2 * workers)
         self._at_a_time = downloads + 2 * workers
         self._downloads = asyncio.Semaphore(downloads)
         self._url_attempts = url_attempts
@@ -132,11 +133,11 @@ class ImageLoader:
         )
         loaded: list[Loaded] = [late] * len(sources)
         todo = iter(enumerate(sources))
-        turns = asyncio.Semaphore(2 * self._workers)
+        turn = asyncio.Lock()
 
         async def work() -> None:
             for index, source in todo:
-                loaded[index] = await self._load(source, turns)
+                loaded[index] = await self._load(source, turn)
 
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
@@ -146,23 +147,26 @@ class ImageLoader:
             self._counts.image("hashed" if isinstance(image, HashedImage) else "failed")
         return loaded
 
-    async def _load(self, source: Source | Unloadable, turns: asyncio.Semaphore) -> Loaded:
+    async def _load(self, source: Source | Unloadable, turn: asyncio.Lock) -> Loaded:
         if isinstance(source, Unloadable):
             return source
         if source.base64 is not None:
-            async with turns:
-                return await self._run(_hash_base64, source.base64)
+            return await self._run(_hash_base64, source.base64, turn)
         url = source.url or ""
         async with self._downloads:
             try:
                 data = await self._fetcher.fetch(url)
             except FetchError as error:
                 return Unloadable(_fetch_text(url, error, self._url_attempts))
-            async with turns:
-                return await self._run(_hash_bytes, data)
+            return await self._run(_hash_bytes, data, turn)
 
-    async def _run(self, hashing: Callable[[T, DecodeLimits], Loaded], data: T) -> Loaded:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, hashing, data, self._limits)
+    async def _run(self, hashing: Callable[[T, DecodeLimits], Loaded], data: T, turn: asyncio.Lock) -> Loaded:
+        async with turn:
+            await self._places.acquire()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, hashing, data, self._limits)
+        finally:
+            self._places.release()
 
 
 def _hash_base64(text: str, limits: DecodeLimits) -> Loaded:
