@@ -16,6 +16,7 @@ from twinlens.service.app import create_app
 from twinlens.service.auth import check_exposure
 from twinlens.service.keys import KeyStore
 from twinlens.service.logs import log_to_stdout
+from twinlens.service.memory import keep_freed_memory
 from twinlens.service.settings import Settings
 from twinlens.service.wire import Connection
 
@@ -37,6 +38,7 @@ def serve(settings: Settings) -> None:
         keys.close()
     sockets = listen(settings.host, settings.port)
     log_to_stdout()
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     config = uvicorn.Config(
