@@ -9,11 +9,11 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-from twinlens.service.matching.collections import Insertion, Record
 
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.hashing import Hashes, to_bits
 from twinlens.service.matching.call import Call, Sent, id_or_none
+from twinlens.service.matching.collections import Insertion, Record
 from twinlens.service.matching.distances import HashType, radius
 from twinlens.service.matching.filters import Predicate, compile_filter
 from twinlens.service.matching.images import HashedImage
@@ -54,16 +54,16 @@ R = TypeVar("R")
 
 async def insert(call: Call, asked: Insert) -> JsonObject:
     """Store records. An `_id` that exists is skipped with code 211 and never overwritten."""
-    good, skipped = [], []
-    for sent in await call.analyse(asked.records):
-        if isinstance(sent.image, HashedImage):
-            good.append(_record(sent, sent.image))
-        else:
-            skipped.append(_with_reason(call.skipped(sent), FAILED))
+    sent = await call.analyse(asked.records)
+    records = [_record(each, each.image) if isinstance(each.image, HashedImage) else None for each in sent]
+    good = [record for record in records if record is not None]
     outcomes = await _stored(call, call.services.collections.insert, good)
-    inserted = []
-    for record, outcome in zip(good, outcomes, strict=True):
-        if outcome is Insertion.INSERTED:
+    remaining = iter(outcomes)
+    inserted, skipped = [], []
+    for each, record in zip(sent, records, strict=True):
+        if record is None:
+            skipped.append(_with_reason(call.skipped(each), FAILED))
+        elif (outcome := next(remaining)) is Insertion.INSERTED:
             inserted.append(_shown(record, asked.fields_to_return))
         else:
             skipped.append(_not_inserted(call, record, outcome))
@@ -127,7 +127,8 @@ async def visual_rank_records(call: Call, asked: VisualRankRecords) -> JsonObjec
     good, skipped = await _resolve(call, asked.records)
     codes = np.array([kind.of(each.hashes) for each in good], np.uint8).reshape(-1, kind.bits // 8)
     order, distances = ranked(kind.of(query.hashes), codes)
-    records = [select(good[index].fields, asked.fields_to_return) for index in order]
+    ordered = [good[index] for index in order]
+    records = [_chosen(each.fields, each.hashes, asked.fields_to_return) for each in ordered]
     return {
         "query_records": [query.shown],
         "answer_distances": [call.distance(differing, kind) for differing in distances],
@@ -274,9 +275,13 @@ def _fields(record: Record) -> JsonObject:
 
 
 def _shown(record: Record, wanted: Sequence[str]) -> JsonObject:
+    return _chosen(_fields(record), record.hashes, wanted)
+
+
+def _chosen(fields: JsonObject, hashes: Hashes, wanted: Sequence[str]) -> JsonObject:
     """The fields asked for; hashes are answered only where they are named."""
-    hashes = {kind.value: to_bits(kind.of(record.hashes)) for kind in HashType if kind.value in wanted}
-    return select(_fields(record), wanted) | hashes
+    named = {kind.value: to_bits(kind.of(hashes)) for kind in HashType if kind.value in wanted}
+    return select(fields, wanted) | named
 
 
 def _shown_if_any(record: Record | None, wanted: Sequence[str]) -> JsonObject | None:
