@@ -1,4 +1,4 @@
-"""How freed memory is kept: each image takes some megabytes for a moment, and the next one takes them again."""
+"""How freed memory is kept: every image takes some megabytes for a moment, and the next one does so again."""
 
 from __future__ import annotations
 
