@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,43 @@ def parts(answer: JsonObject) -> list[JsonObject]:
     keys = ("query_records", "records", "answer_records", "skipped_records")
     found = [each for key in keys for each in answer.get(key, [])]
     return found + [removed for each in found for removed in each.get("removed_records", [])]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection of a server, and calls on it."""
+
+    server: RunningServer
+    name: str | None
+
+    def call(self, method: str, **body: Any) -> JsonObject:
+        return ask(self.server, method, body, headers=self.headers)
+
+    def refused(self, method: str, **body: Any) -> str:
+        return refusal(self.server, method, body, headers=self.headers)
+
+    def insert(self, *records: JsonObject, **body: Any) -> JsonObject:
+        return self.call("insert", records=list(records), **body)
+
+    def get(self, *ids: Any) -> list[JsonObject]:
+        asked = [{"_id": id} for id in ids]
+        return list(self.call("get", records=asked, fields_to_return=["*"])["answer_records"])
+
+    def ids(self) -> list[str]:
+        return ids(self.call("allRecords")["answer_records"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.name is None else {"collection-id": self.name}
+
+
+def code(answer: JsonObject) -> int:
+    value: int = answer["status"]["code"]
+    return value
+
+
+def distances(answer: JsonObject) -> dict[str, float]:
+    return dict(zip(ids(answer["answer_records"]), answer["answer_distances"], strict=True))
 
 
 def by_opencv(data: bytes) -> JsonObject:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tests.matching import by_opencv, photographs, record
 from tests.pictures import beyond_opencv, encode, like_opencv
-from tests.servers import RunningServer, running_server
+from tests.servers import RunningServer
 
 from twinlens.engine.decode import decode
 from twinlens.engine.hashing import image_hashes, to_bits
@@ -20,12 +20,6 @@ from twinlens.engine.hashing import image_hashes, to_bits
 IN_ONE_REQUEST = 10
 SUFFIXES = (".png", ".jpg", ".tif", ".gif")
 SIDES = (1, 2, 3, 31, 32, 33, 100, 255, 256, 257, 450)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("home")) as running:
-        yield running
 
 
 def ours(data: bytes) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,27 +17,13 @@ from tests.matching import (
     record,
     refusal,
 )
-from tests.servers import RunningServer, running_server
+from tests.servers import RunningServer
 
 from twinlens.engine.hashing import bmh1, phash
 from twinlens.engine.types import Rgb
 
 PNG = photograph("coins.png")
 METHODS = ("visual_hash", "remove_duplicates", "rank_images")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("home")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that counts bits and takes few records."""
-    home = tmp_path_factory.mktemp("tight")
-    with running_server(home, distance_unit="bits", max_records=3, max_hash_records=2) as running:
-        yield running
 
 
 def merged(server: RunningServer, pictures: list[Rgb], **options: Any) -> list[list[str]]:

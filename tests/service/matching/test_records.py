@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from tests.matching import (
     unreadable,
 )
 from tests.pictures import encode, exif, picture
-from tests.servers import RunningServer, running_server
+from tests.servers import RunningServer
 
 PNG = photograph("coins.png")
 METHODS = ("visual_hash", "remove_duplicates", "rank_images")
@@ -57,12 +56,6 @@ OURS: JsonObject = {
     "phash": None,
 }
 """Fields that only the server writes."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("home")) as running:
-        yield running
 
 
 def hashes(server: RunningServer, *records: JsonObject, **options: Any) -> list[JsonObject]:

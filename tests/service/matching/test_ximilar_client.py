@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from tests.bits import differing_by
-from tests.matching import NO_IMAGE, JsonObject, as_base64, by_opencv, ids, photograph, photographs
+from tests.matching import NO_IMAGE, as_base64, by_opencv, code, ids, photograph, photographs
 from tests.servers import RunningServer, running_server
 from tests.web_server import answer, serve
 from ximilar.client import ImageMatchingSearchClient  # type: ignore[import-untyped]
@@ -77,17 +77,13 @@ def connected(server: RunningServer, token: str, **options: Any) -> Any:
     return ImageMatchingSearchClient(token, endpoint=f"{server.matching}/", **options)
 
 
-def code(answer: JsonObject) -> int:
-    value: int = answer["status"]["code"]
-    return value
-
-
 def file(name: str) -> str:
     return str(photographs() / name)
 
 
 def pixels(name: str) -> Any:
-    return cv2.imdecode(np.frombuffer(photograph(name), np.uint8), cv2.IMREAD_COLOR_RGB)
+    bgr: Any = cv2.imdecode(np.frombuffer(photograph(name), np.uint8), cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(bgr[..., ::-1])
 
 
 # -- who asks --------------------------------------------------------------------------------------
