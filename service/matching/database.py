@@ -145,7 +145,11 @@ class Database:
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @contextmanager
