@@ -64,6 +64,7 @@ class Connections:
 
     httpcore's own pool loses connections when a task is cancelled at the wrong moment
     (github.com/encode/httpcore/issues/1093); here each has one owner, who closes it unless all went well.
+    A server that sends more than it announced can confuse later downloads from itself, and no others.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolve(host, port)
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             if isinstance(error, TimeoutError) or getattr(error, "errno", None) == socket.EAI_AGAIN:
                 raise MayPass("the host name cannot be looked up now: try again later") from None
             addresses = []
