@@ -76,7 +76,7 @@ async def _services(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
     """Open what the app holds, and close it in the end."""
     keys = KeyStore(settings.home)
     collections = CollectionStore(
-        settings.home / "collections.sqlite", max_records=settings.max_collection_records
+        settings.collections_file, max_records=settings.max_collection_records
     )
     fetcher = Fetcher(
         FetchLimits(

@@ -10,8 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from twinlens.service import console, output
+from twinlens.service.auth import ANONYMOUS
 from twinlens.service.cli_options import HomeOption, JsonOption, settings_from
 from twinlens.service.keys import Key, KeyStore
+from twinlens.service.matching.collections import CollectionStore
+from twinlens.service.settings import Settings
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -20,11 +23,16 @@ app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 def create(
     name: Annotated[str, typer.Option("--name", help="What you call it.", show_default=False)],
     home: HomeOption = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Give it the collections that were made without a key.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Make a key and print it, its secret and its token, this once."""
     with _keys(home) as keys:
         new = keys.create(name)
+    if adopt:
+        _adopt(settings_from(home=home), new.api_key)
     if json:
         document = {"api_key": new.api_key, "api_secret": new.api_secret, "token": new.token}
         output.write_json(document, sys.stdout.buffer)
@@ -56,6 +64,13 @@ def revoke(
         output.write_json(_document(ended), sys.stdout.buffer)
     else:
         console.print_revoked(ended)
+
+
+def _adopt(settings: Settings, owner: str) -> None:
+    if settings.collections_file.exists():
+        store = CollectionStore(settings.collections_file, max_records=settings.max_collection_records)
+        with closing(store):
+            store.adopt(ANONYMOUS, owner)
 
 
 def _keys(home: Path | None) -> closing[KeyStore]:

@@ -87,3 +87,8 @@ class Settings(BaseSettings):
     url_redirects: int = Field(default=5, ge=0)
     allow_private_urls: bool = False
     shutdown_seconds: int = Field(default=30, ge=1)
+
+    @property
+    def collections_file(self) -> Path:
+        """Where the records of image matching are."""
+        return self.home / "collections.sqlite"

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers import running_server
 
 from twinlens.service.keys import KeyStore
+from twinlens.service.matching.examples import REQUESTS
 
 
 def twinlens(*arguments: str | Path, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
@@ -114,3 +116,17 @@ def test_a_setting_that_is_off_is_named_in_one_line(
 def test_all_settings_that_are_off_are_named() -> None:
     said = twinlens("serve", code=2, environment={"TWINLENS_PORT": "abc", "TWINLENS_WORKERS": "0"})
     assert "TWINLENS_PORT" in said and "TWINLENS_WORKERS" in said
+
+
+def test_the_first_key_can_take_over_what_was_stored_without_one(home: Path) -> None:
+    with running_server(home) as server:
+        server.post("insert", REQUESTS["insert"])
+        strange = answer("keys", "create", "--name", "strange", "--home", home)
+        heir = answer("keys", "create", "--name", "heir", "--adopt", "--home", home)
+        counts = [
+            server.post("allRecords", {}, headers={"Authorization": f"Token {key['token']}"}).json()[
+                "answer_count"
+            ]
+            for key in (strange, heir)
+        ]
+    assert counts == [0, 1]
