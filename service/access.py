@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twinlens.service.metrics import Metrics
@@ -19,11 +22,19 @@ class AccessLog:
 
     The id is the client's where that is a UUID, so that a request can be followed through several
     services. It is `request_id` in the status objects.
+
+    Args:
+        app: serves the requests.
+        metrics: counts them.
+        failed: what is answered where the app fails in a way that nobody expected.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, failed: Callable[[Request, Exception], Awaitable[Response]]
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -47,9 +58,11 @@ class AccessLog:
         try:
             with self._metrics.inflight.track_inprogress():
                 await self._app(scope, receive, count)
-        except Exception:
-            status = status or 500
-            raise
+        except Exception as error:
+            if status:
+                raise
+            answer = await self._failed(Request(scope), error)
+            await answer(scope, receive, count)
         finally:
             seconds = time.perf_counter() - started
             self._metrics.request(_route(scope), status, seconds)

@@ -49,14 +49,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan(settings, metrics),
         redirect_slashes=False,
     )
-    app.add_middleware(AccessLog, metrics=metrics)
+    app.add_middleware(AccessLog, metrics=metrics, failed=_failure)
     app.include_router(matching.router())
     app.add_api_route("/healthz", _health, methods=["GET"], tags=["operation"], summary="Is it up?")
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     app.add_exception_handler(HTTPException, _http_failure)
     app.add_exception_handler(TwinLensError, _failure)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _failure)
     _describe(app)
     return app
 

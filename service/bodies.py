@@ -16,9 +16,15 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from twinlens.engine.errors import InputError, InvalidValue
+from twinlens.service.matching.filters import nests_deeper
 
 DRAINED_BYTES = 1 << 30
 """How much of a refused body is read and thrown away; who sends more is cut off."""
+
+
+MAX_DEPTH = 100
+"""Levels of objects and arrays in a body: Python reads and writes JSON recursively, and what was read at the
+edge of that could not be answered."""
 
 
 class BodyTooLarge(InputError):
@@ -63,7 +69,7 @@ class BodyReader:
         body = bytearray()
         held = 0
         try:
-            async with asyncio.timeout(self._seconds):
+            async with self._in_time():
                 if _declared(request) > self._max_bytes:
                     await self._refuse(request)
                 async for chunk in request.stream():
@@ -71,6 +77,8 @@ class BodyReader:
                     held += len(chunk)
                     if held > self._max_bytes:
                         body.clear()
+                        self._held -= held
+                        held = 0
                         await self._refuse(request)
                     if self._held > self._max_inflight:
                         raise Busy("the server holds as many requests as it can: try again in a second")
@@ -79,12 +87,18 @@ class BodyReader:
             # Its texts are copies: both at once would take twice the memory.
             body.clear()
             yield value
+        finally:
+            self._held -= held
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._seconds):
+                yield
         except TimeoutError:
             raise TooSlow(
                 f"the body did not arrive within {self._seconds:g} s: send fewer records in one request"
             ) from None
-        finally:
-            self._held -= held
 
     async def _refuse(self, request: Request) -> NoReturn:
         """Read on without keeping anything, then say why.
@@ -124,7 +138,7 @@ def parse_object(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
     except InvalidValue:
         raise
     except RecursionError:
-        raise InvalidValue("the body is nested too deeply to be read") from None
+        raise _too_deep() from None
     except UnicodeDecodeError as error:
         raise InvalidValue(f"the body is not {error.encoding} text from byte {error.start} on") from None
     except json.JSONDecodeError as error:
@@ -136,7 +150,13 @@ def parse_object(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
         raise InvalidValue("the body holds a number of too many digits") from None
     if not isinstance(value, dict):
         raise InvalidValue(f"the body must be a JSON object, not {_kind(value)}")
+    if nests_deeper(value, MAX_DEPTH):
+        raise _too_deep()
     return value
+
+
+def _too_deep() -> InvalidValue:
+    return InvalidValue(f"the body is nested too deeply: {MAX_DEPTH} levels of objects and arrays are read")
 
 
 def _declared(request: Request) -> int:

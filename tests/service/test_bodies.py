@@ -62,11 +62,20 @@ def test_what_is_no_json_object_is_refused_with_the_reason(body: bytes, complain
         parse_object(body, MANY)
 
 
+def test_nesting_is_bounded_at_a_depth_that_can_be_answered() -> None:
+    def body(levels: int) -> bytes:
+        return b'{"a":' * levels + b"0" + b"}" * levels
+
+    assert parse_object(body(100), MANY)
+    with pytest.raises(InvalidValue, match="nested too deeply: 100 levels"):
+        parse_object(body(101), MANY)
+
+
 @pytest.mark.parametrize("element", [b"{}", b"[]", b'{"":0}', b"0", b'"x"'])
 def test_values_are_bounded_before_they_are_parsed(element: bytes) -> None:
     body = b'{"records":[' + b",".join([element] * 1000) + b"]}"
     assert len(parse_object(body, 3000)["records"]) == 1000
-    with pytest.raises(InvalidValue, match="more than 999 values.*TWINLENS_MAX_BODY_VALUES"):
+    with pytest.raises(InvalidValue, match=r"more than 999 values.*TWINLENS_MAX_BODY_VALUES"):
         parse_object(body, 999)
 
 
