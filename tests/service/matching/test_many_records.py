@@ -54,6 +54,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield running
 
 
+def figure(server: RunningServer, name: str) -> float:
+    """One line of /metrics."""
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
 def greedily(codes: NDArray[np.uint8], radius: int) -> dict[str, list[str]]:
     """Each record joins the first kept one within the radius, or is kept: ids by the kept one's."""
     kept: list[int] = []
@@ -95,12 +101,15 @@ def test_ranks_are_those_of_a_stable_sort(
 def test_a_small_request_is_answered_before_a_large_one_that_came_first(
     server: RunningServer, records: list[JsonObject]
 ) -> None:
+    hashed = partial(figure, server, 'twinlens_images_total{outcome="hashed"}')
+    before = hashed()
     large = threading.Thread(target=partial(server.post, "remove_duplicates", {"records": records[:1000]}))
     large.start()
     # The request that asks is one of them.
-    while "twinlens_requests_inflight 2.0" not in httpx.get(f"{server.url}/metrics").text:
+    while figure(server, "twinlens_requests_inflight") < 2:
         assert large.is_alive()
     answer = server.post("visual_hash", {"records": records[:3]}).json()
     assert ids(answer["records"]) == ["0", "1", "2"]
-    assert large.is_alive()
+    assert hashed() == before + 3, "the large request was first"
     large.join()
+    assert hashed() == before + 1003
