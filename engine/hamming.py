@@ -69,8 +69,8 @@ def hamming(a: Codes, b: Codes) -> NDArray[np.int32]:
     Raises:
         InvalidValue: not codes, or of different lengths.
     """
-    _check_codes(a, b)
-    return _distances(_words(a), _words(b)).astype(np.int32)
+    check_codes(a, b)
+    return _distances(packed_words(a), packed_words(b)).astype(np.int32)
 
 
 def self_join(codes: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[HammingBlock]:
@@ -84,11 +84,11 @@ def self_join(codes: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[H
     Raises:
         InvalidValue: not codes, a negative radius, or a block below 1.
     """
-    _check_codes(codes, codes)
-    _check_join(radius, block)
+    check_codes(codes, codes)
+    check_join(radius, block)
     if radius == 0:
         return _equal(codes, codes, block, later=True)
-    words = _words(codes)
+    words = packed_words(codes)
     return _near(words, words, radius, block, later=True)
 
 
@@ -97,11 +97,11 @@ def join(left: Codes, right: Codes, radius: int, block: int = BLOCK_PAIRS) -> It
 
     Arguments and errors are those of `self_join`; the codes must be of one length.
     """
-    _check_codes(left, right)
-    _check_join(radius, block)
+    check_codes(left, right)
+    check_join(radius, block)
     if radius == 0:
         return _equal(left, right, block, later=False)
-    return _near(_words(left), _words(right), radius, block, later=False)
+    return _near(packed_words(left), packed_words(right), radius, block, later=False)
 
 
 def nearest(query: Code, codes: Codes, k: int) -> Nearest:
@@ -117,8 +117,8 @@ def nearest(query: Code, codes: Codes, k: int) -> Nearest:
     """
     if k < 0:
         raise InvalidValue(f"k must be 0 or more, not {k}")
-    _check_codes(query[np.newaxis], codes)
-    wanted, stored = _words(query[np.newaxis]), _words(codes)
+    check_codes(query[np.newaxis], codes)
+    wanted, stored = packed_words(query[np.newaxis]), packed_words(codes)
     parts = [
         _distances(wanted, stored[:, start : start + BLOCK_PAIRS])[0]
         for start in range(0, len(codes), BLOCK_PAIRS)
@@ -128,7 +128,7 @@ def nearest(query: Code, codes: Codes, k: int) -> Nearest:
     return Nearest(index.astype(np.int64), distance[index].astype(np.int32))
 
 
-def _check_codes(left: Codes, right: Codes) -> None:
+def check_codes(left: Codes, right: Codes) -> None:
     for codes in (left, right):
         if codes.dtype != np.uint8 or codes.ndim != 2 or not 1 <= codes.shape[1] <= _MAX_BYTES:
             raise InvalidValue(f"codes are uint8 [n, bytes], not {codes.dtype} {list(codes.shape)}")
@@ -136,14 +136,14 @@ def _check_codes(left: Codes, right: Codes) -> None:
         raise InvalidValue(f"codes of {left.shape[1]} and of {right.shape[1]} bytes cannot be compared")
 
 
-def _check_join(radius: int, block: int) -> None:
+def check_join(radius: int, block: int) -> None:
     if radius < 0:
         raise InvalidValue(f"a radius counts bits, 0 or more, not {radius}")
     if block < 1:
         raise InvalidValue(f"a block holds at least one pair, not {block}")
 
 
-def _words(codes: Codes) -> Words:
+def packed_words(codes: Codes) -> Words:
     """Pad and transpose; words that are far apart in the picture come first, since they tell most."""
     count, width = codes.shape
     padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
@@ -217,7 +217,7 @@ def _equal(left: Codes, right: Codes, block: int, *, later: bool) -> Iterator[Ha
 
 def _groups(codes: Codes) -> Rows:
     """A number per row, the same for equal rows only. int64 [n]."""
-    words = _words(codes)
+    words = packed_words(codes)
     order = np.lexsort(words)
     ordered = words[:, order]
     group = np.zeros(len(codes), np.int64)

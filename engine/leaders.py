@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.hamming import BLOCK_PAIRS, Codes, Rows, Words, _check_codes, _check_join, _words
+from twinlens.engine.hamming import BLOCK_PAIRS, Codes, Rows, Words, check_codes, check_join, packed_words
 
 _SCREEN_WORDS = 4
 _UINT8_WORDS = 3
@@ -38,14 +38,14 @@ def leaders(codes: Codes, radius: int, block: int = BLOCK_PAIRS) -> NDArray[np.i
     Raises:
         InvalidValue: not codes, a negative radius, or a block below 1.
     """
-    _check_codes(codes, codes)
-    _check_join(radius, block)
+    check_codes(codes, codes)
+    check_join(radius, block)
     first = _first_equal(codes)
     if radius == 0:
         return first
     distinct = np.flatnonzero(first == np.arange(len(codes)))
     joined = np.arange(len(codes))
-    joined[distinct] = distinct[_sieve(_words(codes[distinct]), radius, block)]
+    joined[distinct] = distinct[_sieve(packed_words(codes[distinct]), radius, block)]
     return joined[first]
 
 

@@ -45,8 +45,8 @@ from twinlens.service.matching.status import (
 )
 from twinlens.service.settings import DistanceUnit
 
-NEAR = {HashType.BMH1: 5.0, HashType.PHASH: 5.0}
-"""Percent of bits that near duplicates may differ by unless a range is given."""
+NEAR = {HashType.BMH1: 5.0, HashType.PHASH: 10.0}
+"""Percent of bits that near duplicates may differ by unless a range is given: docs/ranges.md says why."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
