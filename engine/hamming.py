@@ -129,6 +129,7 @@ def nearest(query: Code, codes: Codes, k: int) -> Nearest:
 
 
 def check_codes(left: Codes, right: Codes) -> None:
+    """Raise InvalidValue unless both are codes, of one length."""
     for codes in (left, right):
         if codes.dtype != np.uint8 or codes.ndim != 2 or not 1 <= codes.shape[1] <= _MAX_BYTES:
             raise InvalidValue(f"codes are uint8 [n, bytes], not {codes.dtype} {list(codes.shape)}")
@@ -137,6 +138,7 @@ def check_codes(left: Codes, right: Codes) -> None:
 
 
 def check_join(radius: int, block: int) -> None:
+    """Raise InvalidValue for a negative radius or a block without a pair."""
     if radius < 0:
         raise InvalidValue(f"a radius counts bits, 0 or more, not {radius}")
     if block < 1:
