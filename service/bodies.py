@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from twinlens.engine.errors import InputError, InvalidValue
 from twinlens.service.matching.filters import nests_deeper
+from twinlens.service.memory import give_back_freed_memory
 
 DRAINED_BYTES = 1 << 30
 """How much of a refused body is read and thrown away; who sends more is cut off."""
@@ -25,6 +26,11 @@ DRAINED_BYTES = 1 << 30
 MAX_DEPTH = 100
 """Levels of objects and arrays in a body: Python reads and writes JSON recursively, and what was read at the
 edge of that could not be answered."""
+
+LARGE_BYTES = 16 * 2**20
+"""After a body of this size the freed memory is given back to the system."""
+
+_SECONDS_AFTER = 1.0
 
 
 class BodyTooLarge(InputError):
@@ -83,12 +89,12 @@ class BodyReader:
                     if self._held > self._max_inflight:
                         raise Busy("the server holds as many requests as it can: try again in a second")
                     body += chunk
-            value = parse_object(body, self._max_values)
-            # Its texts are copies: both at once would take twice the memory.
-            body.clear()
-            yield value
+            yield parse_object(body, self._max_values)
         finally:
             self._held -= held
+            if held >= LARGE_BYTES:
+                # Not before its values are gone and its answer is.
+                asyncio.get_running_loop().call_later(_SECONDS_AFTER, give_back_freed_memory)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
@@ -121,7 +127,7 @@ def parse_object(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
     """A JSON object by RFC 8259; numbers that no float64 holds are refused, not turned into infinity.
 
     Args:
-        body: as it was sent.
+        body: as it was sent; a bytearray is emptied, since its text and its values are two copies already.
         max_values: most values, counted by commas and opening brackets, those in texts included. As objects
             they can take fifty times the size of their text, and reading them keeps all others waiting.
 
@@ -134,7 +140,10 @@ def parse_object(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
             "send fewer records in one request, or raise TWINLENS_MAX_BODY_VALUES"
         )
     try:
-        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        if isinstance(body, bytearray):
+            body.clear()
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except InvalidValue:
         raise
     except RecursionError:
