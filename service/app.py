@@ -50,8 +50,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.add_middleware(AccessLog, metrics=metrics, failed=_failure)
-    app.include_router(matching.router())
-    app.add_api_route("/healthz", _health, methods=["GET"], tags=["operation"], summary="Is it up?")
+    app.include_router(matching.router(settings))
+    app.add_api_route(
+        "/healthz",
+        _health,
+        methods=["GET"],
+        tags=["operation"],
+        summary="Is it up?",
+        openapi_extra={"security": []},
+    )
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     app.add_exception_handler(HTTPException, _http_failure)
     app.add_exception_handler(TwinLensError, _failure)
@@ -74,9 +81,7 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Any:
 async def _services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Open what the app holds, and close it in the end."""
     keys = KeyStore(settings.home)
-    collections = CollectionStore(
-        settings.collections_file, max_records=settings.max_collection_records
-    )
+    collections = CollectionStore(settings.collections_file, max_records=settings.max_collection_records)
     fetcher = Fetcher(
         FetchLimits(
             max_bytes=settings.max_image_bytes,
@@ -143,12 +148,13 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 def _describe(app: FastAPI) -> None:
-    """Add the security schemes to the OpenAPI document."""
+    """Have the OpenAPI document say whether a key is needed at the moment."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
-        document.setdefault("components", {})["securitySchemes"] = matching_openapi.SECURITY_SCHEMES
+        services: Services | None = getattr(app.state, "services", None)
+        matching_openapi.complete(document, keys=services is not None and services.keys.any())
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

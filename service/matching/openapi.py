@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from twinlens.service.matching import schema
 from twinlens.service.matching.examples import EXAMPLE_IDS
+from twinlens.service.matching.filter_schema import COMPONENTS, FILTER
 
 SECURITY_SCHEMES: dict[str, Any] = {
     "token": {
@@ -18,14 +19,17 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "Not needed on a server for which no key was ever made.",
     }
 }
-SECURITY: list[dict[str, list[str]]] = [{"token": []}, {}]
+NEEDED: list[dict[str, list[str]]] = [{"token": []}]
+"""What operations need on a server that has keys."""
+WELCOME: list[dict[str, list[str]]] = [*NEEDED, {}]
+"""What they take on one that has none."""
 
 _COLLECTION_HEADER = {
     "name": "collection-id",
     "in": "header",
     "required": False,
     "description": "Name of the collection; `default` if not given. Made by the first insert.",
-    "schema": {"type": "string", "maxLength": 200, "pattern": "^[!-~]*$"},
+    "schema": {"type": "string", "maxLength": 200, "pattern": "^[ -~]*$"},
     "example": "products",
 }
 _PAGES = [
@@ -75,20 +79,54 @@ def responses(
 
 
 def request(
-    asked: type[BaseModel], example: dict[str, Any], *, collection: bool, paged: bool
+    asked: type[BaseModel], example: dict[str, Any], *, most: int, collection: bool, paged: bool
 ) -> dict[str, Any]:
-    """Body and parameters of a method."""
+    """Body, of at most so many records, and parameters of a method."""
     body = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": asked.model_json_schema(),
+                "schema": _body_schema(asked, most),
                 "examples": {"example": {"value": example}},
             }
         },
     }
     parameters = [_COLLECTION_HEADER] * collection + _PAGES * paged
-    return {"requestBody": body, "security": SECURITY, **({"parameters": parameters} if parameters else {})}
+    return {"requestBody": body, **({"parameters": parameters} if parameters else {})}
+
+
+def complete(document: dict[str, Any], *, keys: bool) -> None:
+    """Add to a document what operations share.
+
+    Args:
+        document: is changed.
+        keys: True if the server asks for one.
+    """
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = SECURITY_SCHEMES
+    components.setdefault("schemas", {}).update(COMPONENTS)
+    document["security"] = NEEDED if keys else WELCOME
+
+
+def _body_schema(asked: type[BaseModel], most: int) -> dict[str, Any]:
+    body = asked.model_json_schema()
+    properties, required = body["properties"], body.get("required", ())
+    if "records" in properties:
+        properties["records"]["maxItems"] = most
+    if "filter" in properties:
+        properties["filter"] = FILTER
+    body["properties"] = {
+        name: rules if name in required else _or_null(rules) for name, rules in properties.items()
+    }
+    return body
+
+
+def _or_null(rules: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {key: rules[key] for key in ("title", "description", "default") if key in rules}
+    rest = {key: value for key, value in rules.items() if key not in kept}
+    alternatives = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
+    null = {"type": "null"}
+    return {**kept, "anyOf": alternatives if null in alternatives else [*alternatives, null]}
 
 
 def _content(example: dict[str, Any]) -> dict[str, Any]:

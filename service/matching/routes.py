@@ -29,6 +29,7 @@ from twinlens.service.matching.status import (
     RequestIds,
 )
 from twinlens.service.services import Services
+from twinlens.service.settings import Settings
 
 PREFIX = "/image_matching/v2"
 DEFAULT_COLLECTION = "default"
@@ -48,6 +49,7 @@ class Method:
         answer: what its answer holds, for OpenAPI.
         collection: True if it works on the collection that the header `collection-id` names.
         paged: True if it reads `size` and `page` from the URL.
+        limit: the setting that says how many records a request may bring.
     """
 
     name: str
@@ -56,10 +58,18 @@ class Method:
     answer: type[schema.Answer]
     collection: bool = True
     paged: bool = False
+    limit: str = "max_records"
 
 
 METHODS = (
-    Method("visual_hash", methods.visual_hash, schema.VisualHash, schema.RecordsAnswer, collection=False),
+    Method(
+        "visual_hash",
+        methods.visual_hash,
+        schema.VisualHash,
+        schema.RecordsAnswer,
+        collection=False,
+        limit="max_hash_records",
+    ),
     Method(
         "remove_duplicates",
         methods.remove_duplicates,
@@ -83,14 +93,15 @@ METHODS = (
         schema.NeighboursAnswer,
     ),
     Method("random", collection_methods.random, schema.Random, schema.CollectionAnswer),
-    Method(
-        "allRecords", collection_methods.all_records, schema.AllRecords, schema.CollectionAnswer, paged=True
-    ),
+    Method("allRecords", collection_methods.all_records, schema.AllRecords, schema.PageAnswer, paged=True),
 )
 
 
-def router() -> APIRouter:
-    """All routes of the dialect. A slash at the end of a path is the same path."""
+def router(settings: Settings) -> APIRouter:
+    """All routes of the dialect, described with the limits of the server.
+
+    A slash at the end of a path is the same path.
+    """
     routes = APIRouter(prefix=PREFIX, tags=["image matching"])
     for path, shown in (("/ping", True), ("/ping/", False)):
         for verb in _PING_VERBS:
@@ -102,7 +113,6 @@ def router() -> APIRouter:
                 name=f"ping by {verb}",
                 summary="Who answers",
                 responses=openapi.responses(schema.Pong, methods.PONG, ping=True),
-                openapi_extra={"security": openapi.SECURITY},
             )
     for method in METHODS:
         for path, shown in ((f"/{method.name}", True), (f"/{method.name}/", False)):
@@ -118,6 +128,7 @@ def router() -> APIRouter:
                 openapi_extra=openapi.request(
                     method.asked,
                     examples.REQUESTS[method.name],
+                    most=getattr(settings, method.limit),
                     collection=method.collection,
                     paged=method.paged,
                 ),
@@ -198,6 +209,8 @@ def _collection(request: Request) -> str:
         raise InvalidValue(
             f"collection-id has {len(name)} characters, at most {_LONGEST_COLLECTION} are taken"
         )
+    if not (name.isascii() and name.isprintable()):
+        raise InvalidValue("collection-id may hold printable ASCII characters only")
     return name
 
 

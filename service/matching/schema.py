@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
@@ -31,6 +32,7 @@ HashNames = Annotated[
         }
     ),
 ]
+_TEXT_OR_NULL = {"type": ["string", "null"]}
 Records = Annotated[
     list[JsonObject],
     Field(
@@ -39,8 +41,36 @@ Records = Annotated[
         "every other field is answered as it was sent.",
     ),
 ]
+StoredRecords = Annotated[
+    list[JsonObject],
+    Field(
+        fail_fast=True,
+        description='Records by their `_id`; 1 and "1" are the same.',
+        json_schema_extra={
+            "items": {
+                "type": "object",
+                "properties": {"_id": {"type": ["string", "number"]}},
+                "required": ["_id"],
+            }
+        },
+    ),
+]
+QueryImage = Annotated[
+    JsonObject,
+    Field(
+        description="One record: its image is in `_base64`, or behind `_url`.",
+        json_schema_extra={
+            "properties": {"_base64": _TEXT_OR_NULL, "_url": _TEXT_OR_NULL},
+            "anyOf": [{"required": ["_base64"]}, {"required": ["_url"]}],
+        },
+    ),
+]
 QueryRecord = Annotated[
-    JsonObject, Field(description="One record: `_base64`, `_url` or, in collections, `_id`.")
+    JsonObject,
+    Field(
+        description="One record: the image in `_base64`, that of the stored `_id`, or that behind `_url`.",
+        json_schema_extra={"anyOf": [{"required": [key]} for key in ("_base64", "_id", "_url")]},
+    ),
 ]
 Range = Annotated[
     float,
@@ -92,7 +122,7 @@ class RemoveDuplicates(Asked):
 class RankImages(Asked):
     """Sort records by their distance to a query."""
 
-    query_record: QueryRecord
+    query_record: QueryImage
     records: Records
     hash_type: HashName = "bmh1"
 
@@ -107,21 +137,21 @@ class Insert(Asked):
 class Get(Asked):
     """Read stored records."""
 
-    records: Records
+    records: StoredRecords
     fields_to_return: FieldsToReturn = ["_id"]
 
 
 class Update(Asked):
     """Merge fields into stored records; their hashes stay."""
 
-    records: Records
+    records: StoredRecords
     fields_to_return: FieldsToReturn = ["_id"]
 
 
 class Delete(Asked):
     """Delete stored records."""
 
-    records: Records
+    records: StoredRecords
 
 
 class VisualKNN(Asked):
@@ -200,8 +230,8 @@ class Status(BaseModel):
 
     code: int
     text: str
-    request_id: str
-    proc_id: str
+    request_id: UUID
+    proc_id: UUID
 
 
 class Answer(BaseModel):
@@ -212,10 +242,13 @@ class Answer(BaseModel):
     status: Status
 
 
+Distance = Annotated[float, Field(ge=0, description="Percent of differing bits, unless set otherwise.")]
+
+
 class Statistics(BaseModel):
     """Figures of a request."""
 
-    processing_time: float = Field(alias="processing time", description="Seconds.")
+    processing_time: float = Field(alias="processing time", description="Seconds.", ge=0)
 
 
 class Failure(Answer):
@@ -261,7 +294,7 @@ class RankAnswer(Answer):
     """Records in the order of their distance."""
 
     query_records: list[JsonObject]
-    answer_distances: list[float]
+    answer_distances: list[Distance]
     answer_records: list[JsonObject]
     skipped_records: list[JsonObject] = []
     statistics: Statistics
@@ -271,13 +304,19 @@ class CollectionAnswer(Answer):
     """Records of a collection."""
 
     answer_records: list[JsonObject]
-    answer_count: int
+    answer_count: int = Field(ge=0)
     skipped_records: list[JsonObject] = []
     statistics: Statistics
+
+
+class PageAnswer(CollectionAnswer):
+    """Records of a collection, or one page of them."""
+
+    next: str | None = Field(default=None, description="The page that follows; only there if one does.")
 
 
 class NeighboursAnswer(CollectionAnswer):
     """Records of a collection in the order of their distance."""
 
     query_records: list[JsonObject]
-    answer_distances: list[float]
+    answer_distances: list[Distance]
