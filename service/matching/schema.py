@@ -72,6 +72,11 @@ QueryRecord = Annotated[
         json_schema_extra={"anyOf": [{"required": [key]} for key in ("_base64", "_id", "_url")]},
     ),
 ]
+# In JSON, 5.0 is a whole number too.
+Whole = Annotated[
+    int,
+    BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value),
+]
 Range = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False, description="Largest distance that still matches, in percent of bits."),
@@ -158,7 +163,7 @@ class VisualKNN(Asked):
     """The stored records nearest to a query."""
 
     query_record: QueryRecord
-    k: int = Field(default=5, ge=1, le=MOST)
+    k: Whole = Field(default=5, ge=1, le=MOST)
     fields_to_return: FieldsToReturn = ["_id"]
     filter: Filter = None
     hash_type: HashName = "bmh1"
@@ -186,7 +191,7 @@ class VisualRankRecords(Asked):
 class Random(Asked):
     """Some stored records."""
 
-    count: int = Field(default=10, ge=0, le=MOST)
+    count: Whole = Field(default=10, ge=0, le=MOST)
     fields_to_return: FieldsToReturn = ["_id"]
     filter: Filter = None
 
