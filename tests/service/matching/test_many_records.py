@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -72,6 +73,17 @@ def greedily(codes: NDArray[np.uint8], radius: int) -> dict[str, list[str]]:
             kept.append(row)
             joined[str(row)] = []
     return joined
+
+
+def test_memory_returns_after_a_large_request(server: RunningServer, records: list[JsonObject]) -> None:
+    server.post("remove_duplicates", {"records": records[:10]})
+    before = server.memory()
+    body = {"records": [each | {"text": "x" * 40_000} for each in records[:1000]]}
+    assert server.post("remove_duplicates", body).json()["status"]["code"] == 200
+    until = time.monotonic() + 30
+    while (more := server.memory() - before) > 10 * 2**20:
+        assert time.monotonic() < until, f"{more:,} bytes of a body of 40 MB are still held"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(("range_", "radius"), [(0, 0), (10, 97)])
