@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scripts.cuts import SEED, save_cuts
+from scripts.processes import forget_peak, peak_mib, processor, resident_mib
 
 from twinlens import __version__, create_dataset, load_model
 from twinlens.engine.decode import decode
@@ -162,26 +163,6 @@ def measure_memory(listing: Path, model: str, device: str) -> None:
         print(json.dumps({"loaded": loaded, "peak": peak_mib(), "vectors": vectors, "catalog": catalog}))
 
 
-def forget_peak() -> None:
-    """Start the kernel's peak of resident memory anew (Linux, proc(5), clear_refs)."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mib() -> float:
-    return status_mib("VmHWM")
-
-
-def resident_mib() -> float:
-    return status_mib("VmRSS")
-
-
-def status_mib(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 1024
-    raise KeyError(field)
-
-
 # -- joins -------------------------------------------------------------------------------------------
 
 
@@ -268,13 +249,6 @@ def heading(options: argparse.Namespace) -> Iterator[str]:
         f"device {options.device}, torch {torch.__version__}, Python {platform.python_version()}. "
         "Figures are medians; what is compared took turns in one run."
     )
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def ingest_table(options: argparse.Namespace, ingest: Ingest) -> Iterator[str]:
