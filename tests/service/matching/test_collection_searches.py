@@ -175,12 +175,13 @@ def test_near_duplicates_in_bits(tight: RunningServer) -> None:
 
 
 def test_search_by_phash(empty: Collection) -> None:
-    empty.insert(*(record(differing_in_phash_by(n), _id=n) for n in (0, 2, 5)))
+    """10 % of the bits are near if no range is given: 6 of 64 are, 7 are not."""
+    empty.insert(*(record(differing_in_phash_by(n), _id=n) for n in (0, 6, 7)))
     query = {"query_record": {"_id": 0}, "hash_type": "phash"}
-    assert distances(empty.call("visualKNN", **query)) == {"0": 0.0, "2": 3.1, "5": 7.8}
-    assert distances(empty.call("nearDuplicates", **query)) == {"2": 3.1}
-    records = [{"_id": 5}, {"_id": 2}]
-    assert distances(empty.call("visualRankRecords", **query, records=records)) == {"2": 3.1, "5": 7.8}
+    assert distances(empty.call("visualKNN", **query)) == {"0": 0.0, "6": 9.4, "7": 10.9}
+    assert distances(empty.call("nearDuplicates", **query)) == {"6": 9.4}
+    records = [{"_id": 7}, {"_id": 6}]
+    assert distances(empty.call("visualRankRecords", **query, records=records)) == {"6": 9.4, "7": 10.9}
     assert "hash_type" in empty.refused("visualKNN", query_record={"_id": 0}, hash_type="md5")
 
 
@@ -214,6 +215,10 @@ def test_ranking_of_stored_and_sent_records(shelf: Collection) -> None:
 @pytest.mark.parametrize("wrong", [-1, 1.5, "5", True, []])
 def test_a_wrong_number_is_named(shelf: Collection, method: str, name: str, wrong: Any) -> None:
     assert shelf.refused(method, query_record={"_id": 0}, **{name: wrong}).startswith(f"{name} must be ")
+
+
+def test_no_neighbour_cannot_be_asked_for(shelf: Collection) -> None:
+    assert shelf.refused("visualKNN", query_record={"_id": 0}, k=0) == "k must be 1 or more, not 0"
 
 
 # -- filters ---------------------------------------------------------------------------------------

@@ -187,10 +187,11 @@ def test_removed_records_are_whole_records_in_the_order_sent(server: RunningServ
 def test_ranking_answers_all_records_nearest_first_and_equals_in_the_order_sent(
     server: RunningServer,
 ) -> None:
-    far, near, middle = differing_by(400), differing_by(4), differing_by(40)
-    answered = ranked(server, differing_by(0), [far, near, middle, near, far, middle, near])
-    assert list(answered) == ["1", "3", "6", "2", "5", "0", "4"]
-    assert list(answered.values()) == [0.4, 0.4, 0.4, 4.1, 4.1, 41.3, 41.3]
+    bits = [400, 4, 40, 4, 400, 40, 4] * 10
+    pictures = {n: differing_by(n) for n in set(bits)}
+    answered = ranked(server, differing_by(0), [pictures[n] for n in bits])
+    assert list(answered) == [str(place) for place in sorted(range(70), key=lambda place: bits[place])]
+    assert list(answered.values()) == [0.4] * 30 + [4.1] * 20 + [41.3] * 20
 
 
 # -- limits and parameters -------------------------------------------------------------------------
