@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.collections_of_pictures import picture
+from tests.greedy import greedily
 from tests.matching import JsonObject, ids, record
 from tests.pictures import encode
 from tests.servers import RunningServer, running_server
@@ -59,20 +60,6 @@ def figure(server: RunningServer, name: str) -> float:
     """One line of /metrics."""
     lines = httpx.get(f"{server.url}/metrics").text.splitlines()
     return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), 0.0)
-
-
-def greedily(codes: NDArray[np.uint8], radius: int) -> dict[str, list[str]]:
-    """Each record joins the first kept one within the radius, or is kept: ids by the kept one's."""
-    kept: list[int] = []
-    joined: dict[str, list[str]] = {}
-    for row, code in enumerate(codes):
-        near = np.flatnonzero(np.bitwise_count(codes[kept] ^ code).sum(axis=1) <= radius)
-        if len(near):
-            joined[str(kept[near[0]])].append(str(row))
-        else:
-            kept.append(row)
-            joined[str(row)] = []
-    return joined
 
 
 def test_memory_returns_after_a_large_request(server: RunningServer, records: list[JsonObject]) -> None:
