@@ -34,7 +34,7 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
 
     Records stay free objects, so that a body that the document allows or forbids still is one.
     """
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or context.operation is None:
         return body
     query, records = body.get("query_record"), body.get("records")
     if isinstance(query, dict) and isinstance(query.get("_base64"), str):

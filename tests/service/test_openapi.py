@@ -76,7 +76,7 @@ def test_the_document_has_the_limits_of_this_server(server: RunningServer) -> No
     openapi = document(server)
     for method, most in (("visual_hash", 7), ("remove_duplicates", 50)):
         assert body_schema(openapi, method)["properties"]["records"]["maxItems"] == most
-        records = [{}] * (most + 1)
+        records: list[dict[str, Any]] = [{}] * (most + 1)
         assert server.post(method, {"records": records}).status_code == 400
         assert server.post(method, {"records": records[:-1]}).status_code == 200
 
