@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def greedily(codes: NDArray[np.uint8], radius: int) -> dict[str, list[str]]:
-    """Each code joins the first kept one at most `radius` bits away, or is kept: row numbers by the kept one's."""
+    """Each code joins the first kept one within the radius, or is kept: row numbers by the kept one's."""
     kept: list[int] = []
     joined: dict[str, list[str]] = {}
     for row, code in enumerate(codes):
