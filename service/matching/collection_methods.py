@@ -16,9 +16,10 @@ from twinlens.service.matching.call import Call, Sent, id_or_none
 from twinlens.service.matching.collections import Insertion, Record
 from twinlens.service.matching.distances import HashType, radius
 from twinlens.service.matching.filters import Predicate, compile_filter
-from twinlens.service.matching.images import HashedImage
+from twinlens.service.matching.images import HashedImage, Unloadable
 from twinlens.service.matching.methods import ranked
 from twinlens.service.matching.records import JsonObject, answered, echo, fresh_id, id_of, select
+from twinlens.service.matching.rows import row_of
 from twinlens.service.matching.schema import (
     AllRecords,
     Delete,
@@ -55,14 +56,15 @@ R = TypeVar("R")
 async def insert(call: Call, asked: Insert) -> JsonObject:
     """Store records. An `_id` that exists is skipped with code 211 and never overwritten."""
     sent = await call.analyse(asked.records)
-    records = [_record(each, each.image) if isinstance(each.image, HashedImage) else None for each in sent]
-    good = [record for record in records if record is not None]
-    outcomes = await _stored(call, call.services.collections.insert, good)
+    records = [_storable(each) for each in sent]
+    outcomes = await _stored(
+        call, call.services.collections.insert, [each for each in records if isinstance(each, Record)]
+    )
     remaining = iter(outcomes)
     inserted, skipped = [], []
     for each, record in zip(sent, records, strict=True):
-        if record is None:
-            skipped.append(_with_reason(call.skipped(each), FAILED))
+        if isinstance(record, Unloadable):
+            skipped.append(_with_reason(call.skipped(each, text=record.text), FAILED))
         elif (outcome := next(remaining)) is Insertion.INSERTED:
             inserted.append(_shown(record, asked.fields_to_return))
         else:
@@ -266,8 +268,17 @@ async def _stored(
     return await asyncio.to_thread(method, call.owner, call.collection, *args, **kwargs)
 
 
-def _record(sent: Sent, image: HashedImage) -> Record:
-    return Record(sent.id or fresh_id(), echo(sent.record), image.width, image.height, image.hashes)
+def _storable(sent: Sent) -> Record | Unloadable:
+    """A record to store, or why it cannot be stored."""
+    if isinstance(sent.image, Unloadable):
+        return sent.image
+    image = sent.image
+    record = Record(sent.id or fresh_id(), echo(sent.record), image.width, image.height, image.hashes)
+    try:
+        row_of(record)
+    except InvalidValue as error:
+        return Unloadable(str(error))
+    return record
 
 
 def _fields(record: Record) -> JsonObject:
@@ -292,12 +303,15 @@ def _ids(call: Call, records: Sequence[JsonObject]) -> list[str]:
     """The `_id` of every record.
 
     Raises:
-        InvalidValue: one has none.
+        InvalidValue: one has none, or one that cannot be one; the message says which.
     """
     call.check_count(records, call.services.settings.max_records)
     ids = []
     for index, record in enumerate(records):
-        id = id_of(record)
+        try:
+            id = id_of(record)
+        except InvalidValue as error:
+            raise InvalidValue(f"records.{index}: {error}") from None
         if id is None:
             raise InvalidValue(f"records.{index}: _id is missing")
         ids.append(id)

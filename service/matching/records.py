@@ -34,13 +34,13 @@ def source_of(record: Mapping[str, Any]) -> Source | Unloadable:
 
 
 def id_of(record: Mapping[str, Any]) -> str | None:
-    """The `_id` of a record as text: 1 and "1" are the same. None where there is none.
+    """The `_id` of a record as text: 1 and "1" are the same. None where there is none, or an empty one.
 
     Raises:
         InvalidValue: neither a string nor a number.
     """
     value = record.get("_id")
-    if value is None:
+    if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidValue("_id must be a string or a number")

@@ -49,7 +49,7 @@ StoredRecords = Annotated[
         json_schema_extra={
             "items": {
                 "type": "object",
-                "properties": {"_id": {"type": ["string", "number"]}},
+                "properties": {"_id": {"type": ["string", "number"], "minLength": 1}},
                 "required": ["_id"],
             }
         },

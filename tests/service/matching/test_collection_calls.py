@@ -78,6 +78,16 @@ def test_none_is_inserted(empty: Collection) -> None:
     assert code(empty.insert()) == 210
 
 
+def test_what_cannot_be_stored_is_skipped_alone(empty: Collection) -> None:
+    half = "\ud83d"
+    answered = empty.insert(record(PNG, _id=half), record(PNG, _id="b"), record(PNG, _id=""))
+    assert code(answered) == 211
+    assert skipped(answered) == [(half, 400, 400)]
+    assert "half a surrogate pair" in answered["skipped_records"][0]["_status"]["text"]
+    named, nameless = empty.ids()
+    assert named == "b" and UUID(nameless)
+
+
 def test_a_full_collection(tight: RunningServer) -> None:
     full = Collection(tight, "full")
     first = full.insert(*(record(PNG, _id=n) for n in range(3)))
