@@ -1,8 +1,9 @@
-"""Measure ingest and joins beside their limits and their peers, and write docs/benchmarks.md.
+"""Measure ingest, joins and image matching beside their limits and peers, and write docs/benchmarks.md.
 
 Ingest: a folder of 800 x 600 JPEGs cut from scikit-image's photographs. The limit is what decoding
 alone and the bare model forward allow, each measured with all cores in the same run: on shared cores
 1 / (1 / decode + 1 / forward), on CUDA the smaller of the two. Joins: vectors with planted twins.
+Image matching: see bench_matching.py.
 Every figure is the median of several rounds, and the things compared take turns within a round.
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scripts.bench_matching import matching_section
 from scripts.cuts import SEED, save_cuts
 from scripts.processes import forget_peak, peak_mib, processor, resident_mib
 
@@ -70,7 +72,7 @@ def main() -> None:
         ingest = measure_ingest(photos, options)
         memory = [(count, peak_memory(photos, count, options)) for count in MEMORY_SIZES if count <= largest]
     joins = [(count, measure_joins(count, options)) for count in JOIN_SIZES]
-    text = report(options, ingest, memory, joins)
+    text = report(options, ingest, memory, joins) + "\n".join([*matching_section(quick=options.quick), ""])
     print(text)
     if not options.quick:
         (ROOT / "docs" / "benchmarks.md").write_text(text)

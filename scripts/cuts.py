@@ -24,30 +24,38 @@ def save_cuts(folder: Path, count: int, size: Size) -> None:
 
     def save(job: tuple[int, Cut]) -> None:
         number, cut = job
-        pixels(cut).save(folder / f"{number:06}.jpg", quality=JPEG_QUALITY)
+        (folder / f"{number:06}.jpg").write_bytes(encoded(cut, "JPEG"))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(save, enumerate(cuts(count, lambda: size))))
 
 
-def encoded_cuts(count: int, smallest: int, largest: int, seed: int = SEED) -> list[bytes]:
+def photographs_of(count: int, size: Size) -> list[bytes]:
+    """`count` JPEGs of one size."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda cut: encoded(cut, "JPEG"), cuts(count, lambda: size)))
+
+
+def small_files(count: int, smallest: int, largest: int, seed: int = SEED) -> list[bytes]:
     """`count` files with sides from `smallest` to `largest`; every tenth is a PNG, the others are JPEGs."""
     sides = random.Random(seed)
 
     def size() -> Size:
         return sides.randint(smallest, largest), sides.randint(smallest, largest)
 
+    def encode(job: tuple[int, Cut]) -> bytes:
+        number, cut = job
+        return encoded(cut, "JPEG" if number % 10 else "PNG")
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(encoded, enumerate(cuts(count, size, seed))))
+        return list(pool.map(encode, enumerate(cuts(count, size, seed))))
 
 
-def encoded(job: tuple[int, Cut]) -> bytes:
-    number, cut = job
+def encoded(cut: Cut, format: str) -> bytes:
+    """A file; the quality of a PNG says nothing."""
+    source, size, box = cut
     target = io.BytesIO()
-    if number % 10:
-        pixels(cut).save(target, "JPEG", quality=JPEG_QUALITY)
-    else:
-        pixels(cut).save(target, "PNG")
+    source.resize(size, Image.Resampling.BICUBIC, box).save(target, format, quality=JPEG_QUALITY)
     return target.getvalue()
 
 
@@ -61,8 +69,3 @@ def cuts(count: int, size: Callable[[], Size], seed: int = SEED) -> Iterator[Cut
         width, height = source.width * scale, source.height * scale
         left, top = x * (source.width - width), y * (source.height - height)
         yield source, size(), (left, top, left + width, top + height)
-
-
-def pixels(cut: Cut) -> Image.Image:
-    source, size, box = cut
-    return source.resize(size, Image.Resampling.BICUBIC, box)

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from scripts.cuts import encoded_cuts
+from scripts.cuts import small_files
 from scripts.load import Connection
 
 from twinlens.engine.decode import decode
@@ -65,7 +65,7 @@ def clients(url: str, tokens: Sequence[str], count: int = 64, seed: int = 0) -> 
         count: how many.
         seed: of what they do.
     """
-    photos = [photo(data) for data in encoded_cuts(count * IMAGES_EACH, 96, 256, seed + 1)]
+    photos = [photo(data) for data in small_files(count * IMAGES_EACH, 96, 256, seed + 1)]
     return [
         Client(
             Connection(url, headers(tokens[number % len(tokens)], f"shelf-{number // len(tokens)}")),

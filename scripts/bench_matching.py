@@ -1,0 +1,193 @@
+"""Measure image matching beside decoding and hashing alone, and write its part of docs/benchmarks.md.
+
+A real server runs beside its clients on the same cores. Bare is the engine's decoder and both hashes, in as
+many threads as the server has, with freed memory kept as the server keeps it; OpenCV is its own decoder and
+hashes, likewise. What is compared takes turns; figures are medians.
+
+usage: python -m scripts.bench_matching [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from scripts.bench_clients import many_clients
+from scripts.cuts import photographs_of, small_files
+from scripts.hash_rates import WORKERS, Rates, engine_hashes, hash_all, opencv_hashes, records
+from scripts.load import Connection
+from scripts.processes import cpu_seconds, forget_peak, peak_mib, processor, resident_mib
+from tests.greedy import greedily
+from tests.servers import RunningServer, running_server
+
+from twinlens import __version__
+from twinlens.engine.hamming import self_join
+from twinlens.engine.leaders import leaders
+from twinlens.service.memory import keep_freed_memory
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+HEADING = "## Image matching"
+ROUNDS = 3
+SIDES, LARGE = (96, 256), (800, 600)
+IN_CLIENTS = 3200
+RANGES = {0: 0, 10: 97}
+"""Ranges in percent, and the bits of bmh1 that they are."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    small: int
+    large: int
+    clients_seconds: float
+    mixed_seconds: float
+
+
+FULL = Sizes(small=10_000, large=1_000, clients_seconds=8, mixed_seconds=60)
+QUICK = Sizes(small=1_000, large=100, clients_seconds=3, mixed_seconds=6)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One large request.
+
+    Attributes:
+        body: its size, MiB.
+        before: resident memory of the server before it, MiB.
+        peak: during it, MiB.
+    """
+
+    body: float
+    before: float
+    peak: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes; write no file")
+    options = parser.parse_args()
+    text = "\n".join([*matching_section(quick=options.quick), ""])
+    print(text)
+    if not options.quick:
+        before, _, after = PAGE.read_text().partition(f"\n{HEADING}\n")
+        rest = after.find("\n## ")
+        PAGE.write_text(before + text + (after[rest:] if rest >= 0 else ""))
+
+
+def matching_section(*, quick: bool) -> Iterator[str]:
+    """Measure, and write this part of the page."""
+    sizes = QUICK if quick else FULL
+    keep_freed_memory()
+    small = small_files(sizes.small, *SIDES)
+    large = photographs_of(sizes.large, LARGE)
+    yield f"\n{HEADING}\n"
+    yield (
+        f"Written by `scripts/bench` or `python -m scripts.bench_matching` of TwinLens {__version__}: "
+        f"{processor()}, {WORKERS} cores, Python {platform.python_version()}, OpenCV {cv2.__version__}. "
+        f"Images are cuts of photographs with sides of {SIDES[0]} to {SIDES[1]} px, one in ten a PNG. Bare "
+        f"is the engine's decoder and both hashes in {WORKERS} threads, as many as the server has; OpenCV is "
+        "its own decoder and hashes, likewise. Server and clients share these cores. CPU is that of all "
+        "threads of a process."
+    )
+    with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
+        yield from large_requests(Path(scratch) / "one", small, large)
+        yield from matching_part(small)
+        home = Path(scratch) / "many"
+        yield from many_clients(home, small[:IN_CLIENTS], sizes.clients_seconds, sizes.mixed_seconds)
+
+
+# -- large requests ------------------------------------------------------------------------------------
+
+
+def large_requests(home: Path, small: Sequence[bytes], large: Sequence[bytes]) -> Iterator[str]:
+    requests: dict[str, list[Request]] = {}
+    limits = {"max_records": len(small), "request_seconds": 600}
+    room = {"max_body_bytes": 2**30, "max_inflight_bytes": 2**30}
+    yield "\n### One large request\n"
+    yield "| | images | images/s | CPU ms/image | time / bare |\n|---|---|---|---|---|"
+    with running_server(home, **limits, **room) as server:
+        yield from rank_rows(server, "rank_images", small, requests)
+        yield from rank_rows(server, f"rank_images, JPEGs of {LARGE[0]} x {LARGE[1]}", large, requests)
+        codes = hash_all(engine_hashes, small)
+        for range_, radius in RANGES.items():
+            body = json.dumps({"records": records(small), "range": range_}).encode()
+            answer = post(server, f"remove_duplicates at range {range_}", body, requests)
+            found = {
+                kept["_id"]: [each["_id"] for each in kept.get("removed_records", [])]
+                for kept in answer["records"]
+            }
+            assert found == greedily(codes, radius), "not the answer of brute force"
+    yield "\nMemory of the server in MiB. A body is held twice while it is read: as text and as values.\n"
+    yield "| | body | peak | more than before | more than two bodies |\n|---|---|---|---|---|"
+    for name, same in requests.items():
+        first, worst = same[0], max(same, key=lambda each: each.peak)
+        more = first.peak - first.before
+        yield f"| {name} | {first.body:.0f} | {worst.peak:.0f} | {more:.0f} | {more - 2 * first.body:.0f} |"
+
+
+def rank_rows(
+    server: RunningServer, name: str, images: Sequence[bytes], requests: dict[str, list[Request]]
+) -> Iterator[str]:
+    opencv, bare, served = Rates(), Rates(), Rates()
+    everything = records(images)
+    body = json.dumps({"query_record": everything[0], "records": everything}).encode()
+    for _ in range(ROUNDS):
+        hash_all(opencv_hashes, images, opencv)
+        hash_all(engine_hashes, images, bare)
+        spent, started = cpu_seconds(server.process.pid), time.perf_counter()
+        answer = post(server, name, body, requests)
+        served.add(len(images), time.perf_counter() - started, cpu_seconds(server.process.pid) - spent)
+        assert len(answer["answer_records"]) == len(images)
+    for row, rates in (("OpenCV", opencv), ("bare", bare), (name, served)):
+        multiple = bare.rate / rates.rate
+        yield f"| {row} | {len(images):,} | {rates.rate:.0f} | {rates.cpu_ms:.2f} | {multiple:.2f} |"
+
+
+def post(server: RunningServer, name: str, body: bytes, requests: dict[str, list[Request]]) -> dict[str, Any]:
+    """Send a request and note its memory; the first word of its name is the method."""
+    process = server.process.pid
+    before = resident_mib(process)
+    forget_peak(process)
+    connection = Connection(server.matching, {})
+    data = connection.post(name.replace(",", "").split()[0], body)
+    connection.close()
+    requests.setdefault(name, []).append(Request(len(body) / 2**20, before, peak_mib(process)))
+    answer: dict[str, Any] = json.loads(data)
+    return answer
+
+
+# -- the matching part --------------------------------------------------------------------------------
+
+
+def matching_part(images: Sequence[bytes]) -> Iterator[str]:
+    codes = hash_all(engine_hashes, images)
+    yield "\n### The matching part of remove_duplicates\n"
+    yield f"The bmh1 of these {len(images):,} images alone; the join finds all their pairs.\n"
+    yield "| range | | seconds | found |\n|---|---|---|---|"
+    for range_, radius in RANGES.items():
+        matching, joining = [], []
+        kept = pairs = 0
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            kept = int(np.count_nonzero(leaders(codes, radius) == np.arange(len(codes))))
+            between = time.perf_counter()
+            pairs = sum(len(block.a) for block in self_join(codes, radius))
+            matching.append(between - started)
+            joining.append(time.perf_counter() - between)
+        yield f"| {range_} | matching | {statistics.median(matching):.3f} | {kept:,} records stay |"
+        yield f"| {range_} | exact hash join | {statistics.median(joining):.3f} | {pairs:,} pairs |"
+
+
+if __name__ == "__main__":
+    main()
