@@ -20,7 +20,8 @@ class Connection(H11Protocol):
 
     Beyond uvicorn's own rules:
     a head that does not come in the time of `timeout_keep_alive`, or an answer of which nothing is taken for
-    as long, ends the connection; what is no HTTP is answered in JSON like every other failure.
+    as long, ends the connection; a client that has sent its request and will send no more still gets its
+    answer; what is no HTTP is answered in JSON like every other failure.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -44,6 +45,13 @@ class Connection(H11Protocol):
         """Read on; single bytes of a head do not buy it more time."""
         super().data_received(data)
         self._watch_head()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Stay open for the answer to a request that came whole."""
+        asked = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+        if asked:
+            self.cycle.keep_alive = False
+        return asked
 
     def pause_writing(self) -> None:
         """An answer waits for its reader."""

@@ -23,6 +23,7 @@ from twinlens.engine.hashing import Hashes, image_hashes
 LOADING_ERROR = "Error Loading Image: "
 _DATA_URL = re.compile(r"\s*data:[^,]{0,256},", re.IGNORECASE)
 _TIDIED = str.maketrans("-_", "+/", " \t\r\n\f\v")
+_LONGEST_SHOWN = 8192
 _SMALLER = "send a smaller image"
 T = TypeVar("T")
 
@@ -199,6 +200,7 @@ def _hash_bytes(data: bytes, limits: DecodeLimits) -> Loaded:
 
 def _fetch_text(url: str, error: FetchError, attempts: int) -> str:
     """The documented text for a download that failed; a rule that forbids one is told apart from it."""
+    url = url if len(url) <= _LONGEST_SHOWN else f"{url[:200]}..."
     if error.refused:
         return f"{LOADING_ERROR}'{url}' is not fetched: {error.reason}"
     return f"{LOADING_ERROR}Unable to download image from '{url}', Attempts: {attempts}"
