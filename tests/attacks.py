@@ -38,7 +38,7 @@ def unharmed(home: Path, **settings: object) -> Iterator[RunningServer]:
         before = server.memory()
         yield server
         assert server.process.poll() is None, "the server died"
-        assert server.post("ping").status_code == 200
+        assert server.post("ping").status_code in (200, 401)
         assert settled(server, before) < before + KEPT
         for line in server.lines():
             assert line["level"] != "error", line
@@ -51,6 +51,19 @@ def settled(server: RunningServer, level: int) -> int:
     while (now := server.memory()) > level + KEPT and time.monotonic() < until:
         time.sleep(0.1)
     return now
+
+
+def logged(server: RunningServer, request_id: str) -> JsonObject:
+    """The line of the access log about a request; it is written after the answer."""
+    until = time.monotonic() + _SECONDS_TO_SETTLE
+    while time.monotonic() < until:
+        for line in server.log.read_text().splitlines(keepends=True):
+            if request_id in line and line.endswith("\n"):
+                entry: JsonObject = json.loads(line)
+                if entry["message"] == "request":
+                    return entry
+        time.sleep(0.01)
+    raise AssertionError(f"request {request_id} is not in the log")
 
 
 @dataclass(frozen=True)
