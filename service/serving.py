@@ -16,6 +16,7 @@ from twinlens.service.app import create_app
 from twinlens.service.auth import check_exposure
 from twinlens.service.keys import KeyStore
 from twinlens.service.logs import log_to_stdout
+from twinlens.service.matching.collections import CollectionStore
 from twinlens.service.memory import keep_freed_memory
 from twinlens.service.settings import Settings
 from twinlens.service.wire import Connection
@@ -29,13 +30,16 @@ def serve(settings: Settings) -> None:
     Raises:
         UnsafeAddress: a public address, and no key.
         AddressInUse: the port is taken.
-        ServiceError: the address is not one of this machine.
+        NotAStore: a file in its folder is damaged, or of something else.
+        ServiceError: the address is not one of this machine, or the folder cannot be used.
     """
     keys = KeyStore(settings.home)
     try:
         check_exposure(settings.host, keys, allow_anonymous=settings.allow_anonymous)
     finally:
         keys.close()
+    # The app opens it when it starts, where a failure would be a traceback in the log.
+    CollectionStore(settings.collections_file, max_records=settings.max_collection_records).close()
     sockets = listen(settings.host, settings.port)
     log_to_stdout()
     keep_freed_memory()
