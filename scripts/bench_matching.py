@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ from scripts.hash_rates import WORKERS, Rates, engine_hashes, hash_all, opencv_h
 from scripts.load import Connection
 from scripts.processes import cpu_seconds, forget_peak, peak_mib, processor, resident_mib
 from tests.greedy import greedily
+from tests.matching import ids
 from tests.servers import RunningServer, running_server
 
 from twinlens import __version__
-from twinlens.engine.hamming import self_join
+from twinlens.engine.hamming import Codes, self_join
 from twinlens.engine.leaders import leaders
 from twinlens.service.memory import keep_freed_memory
 
@@ -54,18 +56,18 @@ class Sizes:
     mixed_seconds: float
 
 
-FULL = Sizes(small=10_000, large=1_000, clients_seconds=8, mixed_seconds=60)
+FULL = Sizes(small=10_000, large=1_000, clients_seconds=6, mixed_seconds=60)
 QUICK = Sizes(small=1_000, large=100, clients_seconds=3, mixed_seconds=6)
 
 
 @dataclass(frozen=True)
-class Request:
-    """One large request.
+class Memory:
+    """What one large request took, MiB.
 
     Attributes:
-        body: its size, MiB.
-        before: resident memory of the server before it, MiB.
-        peak: during it, MiB.
+        body: its size.
+        before: resident memory of the server before it.
+        peak: during it.
     """
 
     body: float
@@ -101,8 +103,9 @@ def matching_section(*, quick: bool) -> Iterator[str]:
         "threads of a process."
     )
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
-        yield from large_requests(Path(scratch) / "one", small, large)
-        yield from matching_part(small)
+        codes = hash_all(engine_hashes, small)
+        yield from large_requests(Path(scratch) / "one", small, large, codes)
+        yield from matching_part(codes)
         home = Path(scratch) / "many"
         yield from many_clients(home, small[:IN_CLIENTS], sizes.clients_seconds, sizes.mixed_seconds)
 
@@ -110,34 +113,38 @@ def matching_section(*, quick: bool) -> Iterator[str]:
 # -- large requests ------------------------------------------------------------------------------------
 
 
-def large_requests(home: Path, small: Sequence[bytes], large: Sequence[bytes]) -> Iterator[str]:
-    requests: dict[str, list[Request]] = {}
-    limits = {"max_records": len(small), "request_seconds": 600}
-    room = {"max_body_bytes": 2**30, "max_inflight_bytes": 2**30}
+@contextmanager
+def roomy_server(home: Path) -> Iterator[RunningServer]:
+    """A fresh server that takes large requests."""
+    with running_server(
+        home,
+        max_records=FULL.small,
+        max_body_bytes=2**30,
+        max_inflight_bytes=2**30,
+        request_seconds=600,
+    ) as server:
+        yield server
+
+
+def large_requests(home: Path, small: Sequence[bytes], large: Sequence[bytes], codes: Codes) -> Iterator[str]:
+    memory: dict[str, list[Memory]] = {}
     yield "\n### One large request\n"
     yield "| | images | images/s | CPU ms/image | time / bare |\n|---|---|---|---|---|"
-    with running_server(home, **limits, **room) as server:
-        yield from rank_rows(server, "rank_images", small, requests)
-        yield from rank_rows(server, f"rank_images, JPEGs of {LARGE[0]} x {LARGE[1]}", large, requests)
-        codes = hash_all(engine_hashes, small)
-        for range_, radius in RANGES.items():
-            body = json.dumps({"records": records(small), "range": range_}).encode()
-            answer = post(server, f"remove_duplicates at range {range_}", body, requests)
-            found = {
-                kept["_id"]: [each["_id"] for each in kept.get("removed_records", [])]
-                for kept in answer["records"]
-            }
-            assert found == greedily(codes, radius), "not the answer of brute force"
-    yield "\nMemory of the server in MiB. A body is held twice while it is read: as text and as values.\n"
-    yield "| | body | peak | more than before | more than two bodies |\n|---|---|---|---|---|"
-    for name, same in requests.items():
-        first, worst = same[0], max(same, key=lambda each: each.peak)
-        more = first.peak - first.before
-        yield f"| {name} | {first.body:.0f} | {worst.peak:.0f} | {more:.0f} | {more - 2 * first.body:.0f} |"
+    for name, images in (("rank_images", small), (f"rank_images, {LARGE[0]} x {LARGE[1]} px", large)):
+        with roomy_server(home) as server:
+            yield from rank_rows(server, name, images, memory.setdefault(name, []))
+    for range_, radius in RANGES.items():
+        body = json.dumps({"records": records(small), "range": range_}).encode()
+        with roomy_server(home) as server:
+            answer, used = ask(server, "remove_duplicates", body)
+        memory[f"remove_duplicates at range {range_}"] = [used]
+        found = {each["_id"]: ids(each.get("removed_records", [])) for each in answer["records"]}
+        assert found == greedily(codes, radius), "not the answer of brute force"
+    yield from memory_rows(memory)
 
 
 def rank_rows(
-    server: RunningServer, name: str, images: Sequence[bytes], requests: dict[str, list[Request]]
+    server: RunningServer, name: str, images: Sequence[bytes], memory: list[Memory]
 ) -> Iterator[str]:
     opencv, bare, served = Rates(), Rates(), Rates()
     everything = records(images)
@@ -146,34 +153,45 @@ def rank_rows(
         hash_all(opencv_hashes, images, opencv)
         hash_all(engine_hashes, images, bare)
         spent, started = cpu_seconds(server.process.pid), time.perf_counter()
-        answer = post(server, name, body, requests)
+        answer, used = ask(server, "rank_images", body)
         served.add(len(images), time.perf_counter() - started, cpu_seconds(server.process.pid) - spent)
+        memory.append(used)
         assert len(answer["answer_records"]) == len(images)
     for row, rates in (("OpenCV", opencv), ("bare", bare), (name, served)):
         multiple = bare.rate / rates.rate
         yield f"| {row} | {len(images):,} | {rates.rate:.0f} | {rates.cpu_ms:.2f} | {multiple:.2f} |"
 
 
-def post(server: RunningServer, name: str, body: bytes, requests: dict[str, list[Request]]) -> dict[str, Any]:
-    """Send a request and note its memory; the first word of its name is the method."""
-    process = server.process.pid
-    before = resident_mib(process)
-    forget_peak(process)
+def ask(server: RunningServer, method: str, body: bytes) -> tuple[dict[str, Any], Memory]:
+    """The answer to a request, and the memory that it took."""
+    before = resident_mib(server.process.pid)
+    forget_peak(server.process.pid)
     connection = Connection(server.matching, {})
-    data = connection.post(name.replace(",", "").split()[0], body)
+    data = connection.post(method, body)
     connection.close()
-    requests.setdefault(name, []).append(Request(len(body) / 2**20, before, peak_mib(process)))
     answer: dict[str, Any] = json.loads(data)
-    return answer
+    return answer, Memory(len(body) / 2**20, before, peak_mib(server.process.pid))
+
+
+def memory_rows(memory: dict[str, list[Memory]]) -> Iterator[str]:
+    yield (
+        "\nMemory of a fresh server in MiB. While a body is read it is there twice, as text and as values; "
+        "in the requests that follow up to three times, since it grows in what the first one left.\n"
+    )
+    yield "| | body | before | peak | beyond two bodies | peak of the third |\n|---|---|---|---|---|---|"
+    for name, (first, *others) in memory.items():
+        beyond = first.peak - first.before - 2 * first.body
+        figures = [first.body, first.before, first.peak, beyond, *(each.peak for each in others[-1:])]
+        cells = [f"{figure:.0f}" for figure in figures]
+        yield f"| {name} | {' | '.join(cells + [''] * (5 - len(cells)))} |"
 
 
 # -- the matching part --------------------------------------------------------------------------------
 
 
-def matching_part(images: Sequence[bytes]) -> Iterator[str]:
-    codes = hash_all(engine_hashes, images)
+def matching_part(codes: Codes) -> Iterator[str]:
     yield "\n### The matching part of remove_duplicates\n"
-    yield f"The bmh1 of these {len(images):,} images alone; the join finds all their pairs.\n"
+    yield f"The bmh1 of these {len(codes):,} images alone; the join finds all their pairs.\n"
     yield "| range | | seconds | found |\n|---|---|---|---|"
     for range_, radius in RANGES.items():
         matching, joining = [], []
