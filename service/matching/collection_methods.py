@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -139,7 +140,8 @@ async def visual_rank_records(call: Call, asked: VisualRankRecords) -> JsonObjec
 
 async def random(call: Call, asked: Random) -> JsonObject:
     """Some records, each at most once."""
-    records = await _stored(call, call.services.collections.sample, asked.count, _predicate(asked.filter))
+    where = await _predicate(call, asked.filter)
+    records = await _stored(call, call.services.collections.sample, asked.count, where)
     return _answer(call, OK, [_shown(record, asked.fields_to_return) for record in records])
 
 
@@ -149,7 +151,7 @@ async def all_records(call: Call, asked: AllRecords) -> JsonObject:
     `next` is there as long as another page follows.
     """
     size, page = _whole(call, "size", default=0), max(1, _whole(call, "page", default=1))
-    where, wanted = _predicate(asked.filter), asked.fields_to_return
+    where, wanted = await _predicate(call, asked.filter), asked.fields_to_return
     store = call.services.collections
     if not size:
         everything = partial(store.all, call.owner, call.collection, where)
@@ -257,7 +259,7 @@ async def _nearest(
         kind,
         k=k,
         radius_bits=radius_bits,
-        where=_predicate(asked.filter),
+        where=await _predicate(call, asked.filter),
     )
 
 
@@ -318,8 +320,19 @@ def _ids(call: Call, records: Sequence[JsonObject]) -> list[str]:
     return ids
 
 
-def _predicate(filter: JsonObject | None) -> Predicate | None:
-    return compile_filter(filter) if filter else None
+async def _predicate(call: Call, filter: JsonObject | None) -> Predicate | None:
+    """What a filter lets through, as long as the time of the request lasts: a thread cannot be ended."""
+    if not filter:
+        return None
+    matches = await asyncio.to_thread(compile_filter, filter)
+    seconds = call.services.settings.request_seconds
+
+    def in_time(record: Mapping[str, Any]) -> bool:
+        if time.perf_counter() > call.started + seconds:
+            raise InvalidValue(f"the filter took more than {seconds:g} s: use fewer conditions")
+        return matches(record)
+
+    return in_time
 
 
 def _whole(call: Call, name: str, default: int) -> int:

@@ -197,6 +197,18 @@ def test_a_filter_that_is_none(server: RunningServer, method: str, filter: Any, 
     assert_refused(post(server, method, {"filter": filter}), 400, words)
 
 
+def test_a_filter_that_would_take_minutes(tmp_path: Path) -> None:
+    with unharmed(tmp_path, request_seconds=2) as hurried:
+        small = as_base64(picture(8, 8))
+        for part in range(5):
+            records = [{"_base64": small, "_id": f"{part}-{number}"} for number in range(100)]
+            assert post(hurried, "insert", {"records": records}).json()["status"]["code"] == 210
+        endless = {"$or": [{"a": {"$gt": number}} for number in range(20_000)]}
+        for method in ("allRecords", "visualKNN"):
+            answer = post(hurried, method, QUERY | {"filter": endless})
+            assert_refused(answer, 400, "the filter took more than 2 s: use fewer conditions")
+
+
 @pytest.mark.parametrize("size", ["-1", "x", "1e9", "", "9" * 100, "\u0661", "1;drop table records"])
 def test_a_page_that_is_none(server: RunningServer, size: str) -> None:
     for name in ("size", "page"):
