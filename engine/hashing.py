@@ -34,6 +34,7 @@ _BMH1_BLOCKS = 31 * 31
 _PHASH_SIDE = 32
 _PHASH_KEPT = 8
 _ROUNDING_NOISE = 1e-9
+_WIDE = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,11 +76,11 @@ def bmh1(rgb: Rgb) -> PackedHash:
     """
     gray = _gray(_resize(_checked(rgb), _BMH1_SIDE))
     cells = _BMH1_SIDE // _BMH1_CELL
-    rows = gray.reshape(cells, _BMH1_CELL, _BMH1_SIDE).sum(axis=1)
-    sums = rows.reshape(cells, cells, _BMH1_CELL).sum(axis=2)
+    columns = gray.reshape(cells, _BMH1_CELL, _BMH1_SIDE).sum(axis=1, dtype=np.uint32)
+    sums = columns.reshape(cells, cells, _BMH1_CELL).sum(axis=2, dtype=np.uint32)
     blocks = sums[:-1, :-1] + sums[:-1, 1:] + sums[1:, :-1] + sums[1:, 1:]
     blocks_per_image = (cells // 2) ** 2
-    return np.packbits(blocks_per_image * blocks >= sums.sum(), bitorder="little")
+    return np.packbits((blocks_per_image * blocks >= sums.sum()).T, bitorder="little")
 
 
 def phash(rgb: Rgb) -> PackedHash:
@@ -91,7 +92,7 @@ def phash(rgb: Rgb) -> PackedHash:
     """
     gray = _gray(_resize(_checked(rgb), _PHASH_SIDE))
     basis = _dct_basis()
-    spectrum = basis @ gray.astype(np.float64) @ basis.T
+    spectrum = basis @ gray.T.astype(np.float64) @ basis.T
     spectrum[0, 0] = 0.0
     coefficients = _without_noise(spectrum)
     return np.packbits(coefficients > _without_noise(spectrum.mean()), bitorder="little")
@@ -137,23 +138,32 @@ def _checked(rgb: Rgb) -> Rgb:
 
 
 def _resize(rgb: Rgb, side: int) -> NDArray[np.uint32]:
-    """OpenCV's INTER_LINEAR_EXACT to side x side, reading only the pixels that it needs.
+    """OpenCV's INTER_LINEAR_EXACT to side x side.
 
-    Source: opencv, imgproc/src/resize.cpp. Two taps per axis, no antialiasing, weights in 1/256.
+    Source: opencv, imgproc/src/resize.cpp. Two taps per axis, no antialiasing, weights in 1/256. The sums are
+    exact, so that the order of the axes is free: rows first, then columns that lie side by side in memory.
 
     Returns:
-        uint32 [side, side, 3], values 0 to 255.
+        uint32 [side, 3, side]: column, channel, row; values 0 to 255.
     """
     height, width, channels = rgb.shape
     rows, row_weights = _taps(height, side)
     columns, column_weights = _taps(width, side)
-    corners = rgb.take(rows, axis=0).take(columns, axis=1).reshape(2, side, 2, side * channels)
-    # 255 * 256 fits in uint16, and a weight per element keeps numpy's innermost loop long.
-    left, right = np.repeat(column_weights, channels, axis=1)
-    across = corners[:, :, 0] * left + corners[:, :, 1] * right
-    upper, lower = row_weights.astype(np.uint32)[..., np.newaxis]
-    resized: NDArray[np.uint32] = (across[0] * upper + across[1] * lower + 32768) >> 16
-    return resized.reshape(side, side, channels)
+    taken = rgb.take(rows, axis=0)
+    if width > _WIDE * side:
+        taken, columns = taken.take(columns, axis=1), np.arange(2 * side)
+    upper, lower = taken.reshape(2, side, -1)
+    # 255 * 256 fits in uint16.
+    down = upper * row_weights[0, :, np.newaxis]
+    down += lower * row_weights[1, :, np.newaxis]
+    turned = np.ascontiguousarray(down.T).reshape(-1, channels * side)
+    left, right = turned.take(columns, axis=0).reshape(2, side, channels * side)
+    left_weight, right_weight = column_weights.astype(np.uint32)[..., np.newaxis]
+    resized: NDArray[np.uint32] = left * left_weight
+    resized += right * right_weight
+    resized += 32768
+    resized >>= 16
+    return resized.reshape(side, channels, side)
 
 
 @lru_cache(maxsize=512)
@@ -176,10 +186,14 @@ def _taps(size: int, side: int) -> tuple[NDArray[np.intp], NDArray[np.uint16]]:
     return indices, weights
 
 
-def _gray(rgb: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """OpenCV's grey: BT.601 luma with 15-bit weights. uint32 [height, width]."""
-    red, green, blue = (rgb[..., channel] for channel in range(3))
-    luma: NDArray[np.uint32] = np.right_shift(9798 * red + 19235 * green + 3735 * blue + 16384, 15)
+def _gray(resized: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """OpenCV's grey: BT.601 luma with 15-bit weights. uint32 [column, row]."""
+    red, green, blue = (resized[:, channel] for channel in range(3))
+    luma = red * np.uint32(9798)
+    luma += green * np.uint32(19235)
+    luma += blue * np.uint32(3735)
+    luma += 16384
+    luma >>= 15
     return luma
 
 
