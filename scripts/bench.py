@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from scripts.bench_matching import matching_section
 from scripts.cuts import SEED, save_cuts
 from scripts.processes import forget_peak, peak_mib, processor, resident_mib
-
 from twinlens import __version__, create_dataset, load_model
 from twinlens.engine.decode import decode
 from twinlens.engine.join import self_join

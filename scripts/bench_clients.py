@@ -13,7 +13,6 @@ from scripts.load import Connection, Load, run_together
 from scripts.matching_clients import clients, headers
 from scripts.processes import cpu_seconds
 from tests.servers import RunningServer, running_server
-
 from twinlens.service.keys import KeyStore
 
 CLIENTS, KEYS = 64, 8

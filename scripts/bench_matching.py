@@ -23,6 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+
 from scripts.bench_clients import many_clients
 from scripts.cuts import photographs_of, small_files
 from scripts.hash_rates import WORKERS, Rates, engine_hashes, hash_all, opencv_hashes, records
@@ -31,7 +32,6 @@ from scripts.processes import cpu_seconds, forget_peak, peak_mib, processor, res
 from tests.greedy import greedily
 from tests.matching import ids
 from tests.servers import RunningServer, running_server
-
 from twinlens import __version__
 from twinlens.engine.hamming import Codes, self_join
 from twinlens.engine.leaders import leaders

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
+
 from scripts.make_demo import photographs
 
 SEED = 20240607

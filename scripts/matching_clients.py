@@ -15,9 +15,9 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+
 from scripts.cuts import small_files
 from scripts.load import Connection
-
 from twinlens.engine.decode import decode
 from twinlens.engine.hashing import Hashes, image_hashes, to_bits
 from twinlens.service.matching.distances import HashType, distance

@@ -39,7 +39,6 @@ from scripts.measure_points import (
     family,
     scaled,
 )
-
 from twinlens import __version__
 from twinlens.engine.decode import decode
 from twinlens.engine.errors import DecodeError

@@ -243,7 +243,9 @@ def hash(
 ) -> None:
     """Print bmh1 (968 bits) and phash (64 bits) of image files, bit-exact to OpenCV."""
     from twinlens.service.hashes import hash_files
+    from twinlens.service.memory import keep_freed_memory
 
+    keep_freed_memory()
     images, failures = hash_files(files)
     if json:
         output.write_json({"images": images, "failures": failures}, sys.stdout.buffer)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinlens.service.matching.collections import CollectionStore
-
 from twinlens.service.bodies import BodyReader
 from twinlens.service.keys import KeyStore
+from twinlens.service.matching.collections import CollectionStore
 from twinlens.service.matching.images import ImageLoader
 from twinlens.service.metrics import Metrics
 from twinlens.service.settings import Settings

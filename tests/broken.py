@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+
 from tests.encoders import TiffTags, png, png_chunk, png_header, tiff, tiff_directory
 from tests.pictures import beyond_opencv, encode, exif, picture
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tests.encoders import TiffTags, bmp, gif, pack_bits, png, png_chunk, tiff
 
+from tests.encoders import TiffTags, bmp, gif, pack_bits, png, png_chunk, tiff
 from twinlens.engine.types import Rgb
 
 HEIGHT, WIDTH = 117, 149

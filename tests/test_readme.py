@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.servers import RunningServer, running_server
 
 ROOT = Path(__file__).parent.parent

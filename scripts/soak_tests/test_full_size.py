@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
 from scripts.cuts import save_cuts
 from tests.fakes import ColourGridEmbedder
-
 from twinlens.engine.dataset import Dataset
 
 KILLS = 20

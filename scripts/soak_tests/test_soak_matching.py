@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from scripts.load import Load, run_together
 from scripts.matching_clients import METHODS, clients
 from scripts.processes import cpu_seconds, forget_peak, peak_mib, resident_mib
@@ -21,7 +22,6 @@ from tests.greedy import greedily
 from tests.matching import JsonObject, ids, record
 from tests.pictures import encode
 from tests.servers import RunningServer, running_server
-
 from twinlens.engine.hashing import image_hashes
 from twinlens.service.keys import KeyStore
 

@@ -11,11 +11,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from tests.fuzzing import fuzz
 from tests.matching import record
 from tests.pictures import picture
 from tests.servers import running_server
-
 from twinlens.service.keys import KeyStore
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "900"))

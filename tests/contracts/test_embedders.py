@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from tests.fakes import load_fake
 from tests.models.checkpoints import register, save_file_of, save_folder_of
-
 from twinlens.engine.types import Embedder, Embeddings, ModelDescription, Rgb, TextEmbedder
 from twinlens.models import load_model
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import Rows, brute_similarity, lattice_rows, near_copies, random_rows
 
+from tests.rows import Rows, brute_similarity, lattice_rows, near_copies, random_rows
 from twinlens.engine.errors import DatasetCorrupt, InvalidValue
 from twinlens.engine.index import FlatIndex
 from twinlens.engine.similarity import unit_rows

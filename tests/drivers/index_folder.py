@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fakes import ColourGridEmbedder
-
 from twinlens.engine.catalog import catalog_path
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.types import Embedder, Embeddings, Prepared

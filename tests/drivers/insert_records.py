@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from tests.service.matching.stored import record
-
 from twinlens.service.matching.collections import CollectionStore, Insertion
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from tests.rows import Rows, arc, brute_similarity, clustered_rows, lattice_rows, random_rows, thresholds
 
+from tests.rows import Rows, arc, brute_similarity, clustered_rows, lattice_rows, random_rows, thresholds
 from twinlens.engine import clusters as module
 from twinlens.engine.clusters import Method, cluster, cluster_id
 from twinlens.engine.edges import stream_edges

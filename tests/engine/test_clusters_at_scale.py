@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from tests.rows import near_copies, random_rows
 
+from tests.rows import near_copies, random_rows
 from twinlens.engine.clusters import Method, cluster
 from twinlens.engine.cohesion import cohesion
 from twinlens.engine.collapse import collapse_identical

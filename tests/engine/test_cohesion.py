@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import Rows, brute_similarity, clustered_rows, lattice_rows, near_copies
 
+from tests.rows import Rows, brute_similarity, clustered_rows, lattice_rows, near_copies
 from twinlens.engine import cohesion as module
 from twinlens.engine.cohesion import cohesion
 from twinlens.engine.similarity import Similarities

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from tests.rows import Rows, arc, clustered_rows, near_copies
 
+from tests.rows import Rows, arc, clustered_rows, near_copies
 from twinlens.engine.contraction import contract, link_contracted
 from twinlens.engine.edges import stream_edges
 from twinlens.engine.errors import TooManyPairs

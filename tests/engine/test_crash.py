@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from tests.collections_of_pictures import fill, picture, save
 from tests.fakes import ColourGridEmbedder, load_fake
-
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import DatasetReadOnly, DatasetUnfinished, StorageFull
 from twinlens.engine.results import Cluster, Uniqueness

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.collections_of_pictures import fill, picture, save
 from tests.fakes import ColourGridEmbedder, load_fake
-
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import (
     DatasetCorrupt,

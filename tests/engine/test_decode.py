@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from tests.encoders import png, png_chunk, tiff
 from tests.pictures import (
     HEIGHT,
@@ -30,7 +31,6 @@ from tests.pictures import (
     picture,
     tiff_layouts,
 )
-
 from twinlens.engine.decode import Decoded, DecodeLimits, decode, read_bytes
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.types import DecodePolicy, Rgb

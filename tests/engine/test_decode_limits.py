@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.broken import INDEXED, make_broken
 from tests.encoders import TiffTags, tiff_directory
-
 from twinlens.engine.decode import decode
 from twinlens.engine.errors import DecodeError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import clustered_rows
 
+from tests.rows import clustered_rows
 from twinlens.engine.edges import stream_edges
 from twinlens.engine.similarity import Similarities
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import Rows, brute_pairs, brute_similarity, clustered_rows, lattice_rows, thresholds
 
+from tests.rows import Rows, brute_pairs, brute_similarity, clustered_rows, lattice_rows, thresholds
 from twinlens.engine.errors import TooManyPairs
 from twinlens.engine.estimate import estimate_pairs, lowest_served, refuse_too_many
 

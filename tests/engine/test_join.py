@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.rows import (
     DEVICES,
     Pair,
@@ -22,7 +23,6 @@ from tests.rows import (
     random_rows,
     thresholds,
 )
-
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import PairBlock, cross_join, self_join
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from tests.rows import Rows, arc, brute_similarity, clustered_rows, lattice_rows, thresholds
 
+from tests.rows import Rows, arc, brute_similarity, clustered_rows, lattice_rows, thresholds
 from twinlens.engine.linkage import complete_linkage, lowest_micro, sparse_complete_linkage
 from twinlens.engine.similarity import micro
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import DEVICES, Rows, brute_similarity, clustered_rows, lattice_rows, random_rows
 
+from tests.rows import DEVICES, Rows, brute_similarity, clustered_rows, lattice_rows, random_rows
 from twinlens.engine.join import Nearest, self_join
 
 

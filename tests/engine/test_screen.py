@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import DEVICES, near_copies, random_rows
 
+from tests.rows import DEVICES, near_copies, random_rows
 from twinlens.engine.screen import Product, Screen, _full_precision, screening_error
 from twinlens.engine.similarity import row_norms, unit_rows
 

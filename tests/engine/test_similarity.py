@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import Rows, brute_similarity, lattice_rows, random_rows
 
+from tests.rows import Rows, brute_similarity, lattice_rows, random_rows
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.similarity import (
     Similarities,

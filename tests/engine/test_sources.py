@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.broken import INDEXED, SKIPPED, Expected, make_broken
 
+from tests.broken import INDEXED, SKIPPED, Expected, make_broken
 from twinlens.engine.decode import decode
 from twinlens.engine.errors import DecodeError, SourceError
 from twinlens.engine.sources import SkippedFile, SourceEntry, SourceFailure, SourceFile, scan, source_root

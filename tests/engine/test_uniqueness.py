@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rows import clustered_rows
 
+from tests.rows import clustered_rows
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import Nearest, self_join
 from twinlens.engine.uniqueness import PRIOR_ISOLATION, measure_isolation, percentile, uniqueness

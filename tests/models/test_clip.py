@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tests.models.checkpoints import OWN_PREPROCESS, random_state, register, save_file_of, save_folder_of
 from torchvision.transforms import Compose, Resize
 
+from tests.models.checkpoints import OWN_PREPROCESS, random_state, register, save_file_of, save_folder_of
 from twinlens.engine.errors import ModelError, TextNotSupported, WeightsCorrupt
 from twinlens.engine.types import Rgb, TextEmbedder
 from twinlens.models import load_model

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.models.checkpoints import register, save_folder_of
 from tests.models.hub_server import COMMIT, refusing, serve, use_hub
-
 from twinlens.engine.errors import UnknownModel, WeightsUnavailable
 from twinlens.models.clip_files import CONFIG, find_repository, locate
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from tests.models.hub_server import COMMIT, refusing, serve, silent, use_hub
 
+from tests.models.hub_server import COMMIT, refusing, serve, silent, use_hub
 from twinlens.engine.errors import WeightsUnavailable
 from twinlens.models import hub
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.models.checkpoints import register, save_file_of, save_folder_of
 from tests.models.hub_server import refusing, serve, silent, use_hub
-
 from twinlens.engine.errors import DeviceUnavailable, InvalidValue, UnknownModel, WeightsUnavailable
 from twinlens.models import KNOWN_MODELS, load_model, resolve_auto
 from twinlens.models.clip_files import find_repository

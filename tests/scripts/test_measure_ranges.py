@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
 from scripts.make_demo import photographs
 from scripts.measure_ranges import (
     COPIES,
@@ -29,7 +30,6 @@ from scripts.measure_ranges import (
     table,
     within,
 )
-
 from twinlens.service.matching.distances import HashType
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "measure_ranges.py"

@@ -13,11 +13,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
+
 from tests.attacks import Client, logged, request
 from tests.matching import record
 from tests.pictures import picture
 from tests.servers import MATCHING, RunningServer, running_server
-
 from twinlens.service.app import create_app
 from twinlens.service.keys import KeyStore, NewKey
 from twinlens.service.settings import Settings

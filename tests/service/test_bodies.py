@@ -11,8 +11,8 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers import RunningServer, running_server
 
+from tests.servers import RunningServer, running_server
 from twinlens.engine.errors import InvalidValue
 from twinlens.service.bodies import parse_object
 

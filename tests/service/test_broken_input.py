@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.broken import INDEXED, SKIPPED, make_broken
 from tests.collections_of_pictures import fill
 from tests.fakes import ColourGridEmbedder
-
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.ingest import IngestOptions
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
 from scripts.make_demo import photographs
 from tests.models.checkpoints import save_folder_of
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers import running_server
 
+from tests.servers import running_server
 from twinlens.service.keys import KeyStore
 from twinlens.service.matching.examples import REQUESTS
 

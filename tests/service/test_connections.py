@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+
 from tests.downloads import (
     BODY,
     FAILED,
@@ -40,7 +41,6 @@ from tests.web_server import (
     silence,
     slow,
 )
-
 from twinlens.engine.errors import FetchError
 from twinlens.service.fetch import Fetcher, FetchLimits
 

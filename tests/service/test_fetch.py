@@ -12,6 +12,7 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.downloads import (
     BODY,
     FAILED,
@@ -34,7 +35,6 @@ from tests.web_server import (
     silence,
     slow,
 )
-
 from twinlens import __version__
 from twinlens.engine.errors import FetchError
 from twinlens.service.fetch import Fetcher, FetchLimits, parse_url

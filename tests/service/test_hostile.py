@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+
 from tests.attacks import KEPT, assert_failed, assert_refused, only_record, settled, unharmed
 from tests.broken import INDEXED, SKIPPED, make_broken
 from tests.encoders import png_chunk, png_header

@@ -15,11 +15,11 @@ from uuid import UUID
 
 import httpx
 import pytest
+
 from tests.attacks import Client, assert_refused, head, logged, request, unharmed
 from tests.matching import as_base64, record
 from tests.pictures import encode, picture
 from tests.servers import MATCHING, RunningServer
-
 from twinlens.service.keys import KeyStore
 
 PATIENCE = 1

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.attacks import assert_failed, unharmed
 from tests.matching import JsonObject, ask
 from tests.pictures import encode, picture

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator
+
 from tests.fuzzing import fuzz
 from tests.servers import MATCHING, RunningServer, running_server
-
 from twinlens.engine.errors import InvalidValue
 from twinlens.service.keys import KeyStore
 from twinlens.service.matching.filter_schema import COMPONENTS, FILTER

@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from tests.service.reports import ROOT, cluster, identifier, unique
 
+from tests.service.reports import ROOT, cluster, identifier, unique
 from twinlens.engine.results import Evidence, Linkage, Neighbour, Pair
 from twinlens.service.output import (
     DUPLICATES,

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.service.reports import ROOT, cluster, identifier, picture, report, unique
 
+from tests.service.reports import ROOT, cluster, identifier, picture, report, unique
 from twinlens.engine.catalog import Failure
 from twinlens.engine.results import Cluster
 from twinlens.service.report import (

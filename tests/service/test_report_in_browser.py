@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+
 from tests.browsers import chromium
 from tests.service.reports import cluster, identifier, picture, report, unique
-
 from twinlens.engine.catalog import Failure
 from twinlens.engine.results import Cluster, Evidence
 from twinlens.service.report import MEMBERS_SHOWN, Report, write_report

@@ -19,11 +19,11 @@ import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
 from tests.attacks import Client, head, request
 from tests.matching import record
 from tests.pictures import picture
 from tests.servers import MATCHING, RunningServer, running_server
-
 from twinlens import __version__
 from twinlens.service.keys import KeyStore
 from twinlens.service.matching.examples import REQUESTS

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+
 from tests.bits import differing_by
 from tests.matching import (
     Collection,

@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.service.matching.stored import hashes, ids, record
 
+from tests.service.matching.stored import hashes, ids, record
 from twinlens.engine.errors import NotAStore, ServiceError, StorageFull
 from twinlens.service.matching.collections import CollectionStore, Insertion
 from twinlens.service.matching.distances import HashType

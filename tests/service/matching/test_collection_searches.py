@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from tests.bits import differing_by, differing_in_phash_by
 from tests.matching import (
     Collection,

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.service.matching.stored import brute_force, facts, hashes, ids, record
 
+from tests.service.matching.stored import brute_force, facts, hashes, ids, record
 from twinlens.engine.errors import InvalidValue
 from twinlens.service.matching.collections import CollectionStore, Insertion, Record
 from twinlens.service.matching.distances import HashType

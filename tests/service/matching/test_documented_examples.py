@@ -14,12 +14,12 @@ import httpx
 import numpy as np
 import pytest
 from jsonschema_rs import Draft202012Validator
+
 from tests.bits import differing_by
 from tests.matching import JsonObject, as_base64, comparable, photograph
 from tests.pictures import encode
 from tests.servers import MATCHING, RunningServer, running_server
 from tests.web_server import WebServer, answer, serve
-
 from twinlens.engine.hashing import bmh1, from_bits, image_hashes, to_bits
 from twinlens.service.matching.examples import ANSWERS, REQUESTS
 from twinlens.service.matching.methods import PONG

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from tests.matching import by_opencv, photographs, record
 from tests.pictures import beyond_opencv, encode, like_opencv
 from tests.servers import RunningServer
-
 from twinlens.engine.decode import decode
 from twinlens.engine.hashing import image_hashes, to_bits
 

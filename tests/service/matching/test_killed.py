@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.collections_of_pictures import picture
 from tests.matching import JsonObject, by_opencv, record
 from tests.pictures import encode

@@ -11,12 +11,12 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from tests.collections_of_pictures import picture
 from tests.greedy import greedily
 from tests.matching import JsonObject, ids, record
 from tests.pictures import encode
 from tests.servers import RunningServer, running_server
-
 from twinlens.engine.hashing import image_hashes
 from twinlens.engine.types import Rgb
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.bits import differing_by, differing_in_phash_by
 from tests.matching import (
     JsonObject,
@@ -18,7 +19,6 @@ from tests.matching import (
     refusal,
 )
 from tests.servers import RunningServer
-
 from twinlens.engine.hashing import bmh1, phash
 from twinlens.engine.types import Rgb
 

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+
 from tests.matching import JsonObject, ask, ids, parts, photograph, record, unreadable
 from tests.servers import RunningServer, running_server
-
 from twinlens.service.keys import KeyStore
 from twinlens.service.matching.examples import REQUESTS
 from twinlens.service.matching.methods import PONG

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from tests.matching import (
     JsonObject,
     as_base64,

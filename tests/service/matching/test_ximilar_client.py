@@ -17,12 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from ximilar.client import ImageMatchingSearchClient  # type: ignore[import-untyped]
+from ximilar.client.exceptions import XimilarClientException  # type: ignore[import-untyped]
+
 from tests.bits import differing_by
 from tests.matching import NO_IMAGE, as_base64, by_opencv, code, ids, photograph, photographs
 from tests.servers import RunningServer, running_server
 from tests.web_server import answer, serve
-from ximilar.client import ImageMatchingSearchClient  # type: ignore[import-untyped]
-from ximilar.client.exceptions import XimilarClientException  # type: ignore[import-untyped]
 
 SMALL, LARGE, LARGER_THAN_512 = "coins.png", "rocket.jpg", "retina.jpg"
 """Real photographs below and above 0.1 MiB, where the client starts to encode them anew, and one that it
