@@ -365,7 +365,9 @@ def test_a_film_is_its_first_frame(server: RunningServer) -> None:
 
 def test_the_largest_images_that_are_served_leave_no_memory_behind(server: RunningServer) -> None:
     before = server.memory()
-    records = [record(flat(kind, 10_000, 10_000)) for kind in ("PNG", "JPEG")]
-    answer = post(server, "remove_duplicates", {"records": records}).json()
-    assert len(answer["records"][0]["removed_records"]) == 1
+    # The second time, C libraries would take the memory from where they keep what was freed.
+    for size in (10_000, 5_000, 5_000):
+        records = [record(flat(kind, size, size)) for kind in ("PNG", "JPEG")]
+        answer = post(server, "remove_duplicates", {"records": records}).json()
+        assert len(answer["records"][0]["removed_records"]) == 1
     assert settled(server, before) < before + KEPT

@@ -43,23 +43,8 @@ LOOPBACK = {
     "plain": "http://127.0.0.1:{}/a.png",
     "another loopback address": "http://127.127.127.127:{}/a.png",
     "unspecified": "http://0.0.0.0:{}/a.png",
-    "zero": "http://0:{}/a.png",
-    "decimal": "http://2130706433:{}/a.png",
-    "hexadecimal": "http://0x7f000001:{}/a.png",
-    "hexadecimal parts": "http://0x7f.0x0.0x0.0x1:{}/a.png",
-    "octal": "http://0177.0.0.1:{}/a.png",
-    "octal as one": "http://017700000001:{}/a.png",
-    "two parts": "http://127.1:{}/a.png",
-    "three parts": "http://127.0.1:{}/a.png",
-    "zeros in front": "http://127.000.000.001:{}/a.png",
-    "more than 32 bits": "http://4425673729:{}/a.png",
     "a dot behind": "http://127.0.0.1.:{}/a.png",
-    "full-width digits": "http://\uff11\uff12\uff17.\uff10.\uff10.\uff11:{}/a.png",
-    "circled digits": "http://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460:{}/a.png",
     "ideographic dots": "http://127\u30020\u30020\u30021:{}/a.png",
-    "percent-encoded": "http://%31%32%37.0.0.1:{}/a.png",
-    "a soft hyphen inside": "http://127.0.0\u00ad.1:{}/a.png",
-    "a zero-width space inside": "http://127.0.0.\u200b1:{}/a.png",
     "IPv6": "http://[::1]:{}/a.png",
     "IPv6 at length": "http://[0:0:0:0:0:0:0:1]:{}/a.png",
     "IPv6 unspecified": "http://[::]:{}/a.png",
@@ -72,21 +57,40 @@ LOOPBACK = {
     "6to4": "http://[2002:7f00:1::]:{}/a.png",
     "localhost": "http://localhost:{}/a.png",
     "localhost in capitals": "http://LOCALHOST:{}/a.png",
+    "credentials in front": "http://example.com@127.0.0.1:{}/a.png",
+    "a port as credentials": "http://example.com:80@127.0.0.1:{}/a.png",
+    "two at signs": "http://a@example.com@127.0.0.1:{}/a.png",
+    "a fragment": "http://127.0.0.1:{}#@example.com/a.png",
+    "a question": "http://127.0.0.1:{}?@example.com/a.png",
+    "capitals": "HTTP://127.0.0.1:{}/a.png",
+    "https": "https://127.0.0.1:{}/a.png",
+}
+DISGUISED = {
+    "zero": "http://0:{}/a.png",
+    "decimal": "http://2130706433:{}/a.png",
+    "hexadecimal": "http://0x7f000001:{}/a.png",
+    "hexadecimal parts": "http://0x7f.0x0.0x0.0x1:{}/a.png",
+    "octal": "http://0177.0.0.1:{}/a.png",
+    "octal as one": "http://017700000001:{}/a.png",
+    "two parts": "http://127.1:{}/a.png",
+    "three parts": "http://127.0.1:{}/a.png",
+    "zeros in front": "http://127.000.000.001:{}/a.png",
+    "more than 32 bits": "http://4425673729:{}/a.png",
+    "full-width digits": "http://\uff11\uff12\uff17.\uff10.\uff10.\uff11:{}/a.png",
+    "circled digits": "http://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460:{}/a.png",
+    "percent-encoded": "http://%31%32%37.0.0.1:{}/a.png",
+    "a soft hyphen inside": "http://127.0.0\u00ad.1:{}/a.png",
+    "a zero-width space inside": "http://127.0.0.\u200b1:{}/a.png",
     "localhost with a dot": "http://localhost.:{}/a.png",
     "localhost in full width": "http://\uff4c\uff4f\uff43\uff41\uff4c\uff48\uff4f\uff53\uff54:{}/a.png",
     "localhost below a domain": "http://localhost.localdomain:{}/a.png",
     "the name of this machine": "http://" + socket.gethostname() + ":{}/a.png",
-    "credentials in front": "http://example.com@127.0.0.1:{}/a.png",
-    "a port as credentials": "http://example.com:80@127.0.0.1:{}/a.png",
-    "two at signs": "http://a@example.com@127.0.0.1:{}/a.png",
     "a backslash": "http://127.0.0.1:{}\\@example.com/a.png",
-    "a fragment": "http://127.0.0.1:{}#@example.com/a.png",
-    "a question": "http://127.0.0.1:{}?@example.com/a.png",
     "three slashes": "http:///127.0.0.1:{}/a.png",
     "no slashes": "http:127.0.0.1:{}/a.png",
-    "capitals": "HTTP://127.0.0.1:{}/a.png",
-    "https": "https://127.0.0.1:{}/a.png",
 }
+"""Loopback to some readers, unusable or unknown to others: the resolver of the system has its say."""
+
 ELSEWHERE = {
     "metadata": "http://169.254.169.254/latest/meta-data/iam/",
     "metadata, decimal": "http://2852039166/latest/meta-data/",
@@ -137,7 +141,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("url", [*LOOPBACK.values(), *SCHEMES.values()], ids=[*LOOPBACK, *SCHEMES])
 def test_no_url_leads_to_this_machine(server: RunningServer, inside: WebServer, url: str) -> None:
-    assert_not_fetched(server, inside, url.format(inside.server_port))
+    assert "is not fetched: " in assert_not_fetched(server, inside, url.format(inside.server_port))
 
 
 @pytest.mark.parametrize("url", ELSEWHERE.values(), ids=ELSEWHERE)
@@ -145,7 +149,7 @@ def test_no_url_leads_into_its_network(server: RunningServer, inside: WebServer,
     assert "is not fetched: " in assert_not_fetched(server, inside, url)
 
 
-@pytest.mark.parametrize("url", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("url", [*DISGUISED.values(), *UNUSABLE.values()], ids=[*DISGUISED, *UNUSABLE])
 def test_a_url_that_is_none(server: RunningServer, inside: WebServer, url: str) -> None:
     assert_not_fetched(server, inside, url.format(inside.server_port))
 
