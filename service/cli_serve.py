@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from twinlens.service import console
 from twinlens.service.cli_options import HomeOption, settings_from
 
 app = typer.Typer()
@@ -32,5 +33,8 @@ def serve(
         allow_private_urls=allow_private_urls,
     )
     from twinlens.service import serving
+    from twinlens.service.settings import unknown_variables
 
+    for name in unknown_variables():
+        console.print_notice(f"{name} is no setting and is ignored: service/settings.py has them all")
     serving.serve(settings)

@@ -32,6 +32,14 @@ def default_home() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "twinlens"
 
 
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like settings and are none: misspelt, most likely."""
+    known = {f"TWINLENS_{name.upper()}" for name in Settings.model_fields}
+    return sorted(
+        name for name in os.environ if name.upper().startswith("TWINLENS_") and name.upper() not in known
+    )
+
+
 class Settings(BaseSettings):
     """How a server runs.
 

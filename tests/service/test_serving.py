@@ -172,6 +172,20 @@ def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None
     assert line.startswith(f"error: {variable} is {value!r}: ")
 
 
+def test_a_misspelt_setting_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        run = subprocess.run(
+            [TWINLENS, "serve", "--port", str(taken.getsockname()[1]), "--home", tmp_path],
+            env=environment(TWINLENS_MAX_RECORD=5, TWINLENS_MAX_RECORDS=5),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    notice, error = run.stderr.splitlines()
+    assert "TWINLENS_MAX_RECORD is no setting" in notice
+    assert "is taken" in error
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "Not a directory" in refused("--home", tmp_path / "file", code=6)
