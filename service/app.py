@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from twinlens import __version__
 from twinlens.engine.decode import DecodeLimits
-from twinlens.engine.errors import TwinLensError
+from twinlens.engine.errors import InputError, TwinLensError
 from twinlens.service.access import AccessLog
 from twinlens.service.bodies import BodyReader
 from twinlens.service.fetch import Fetcher, FetchLimits
@@ -126,9 +126,9 @@ async def _metrics(request: Request) -> Response:
 
 async def _failure(request: Request, error: Exception) -> Response:
     """Every dialect has its own form of failure."""
-    if not isinstance(error, TwinLensError):
+    if not isinstance(error, InputError):
         log.error(
-            "unexpected failure", exc_info=error, extra={"fields": {"request_id": request.state.request_id}}
+            "request failed", exc_info=error, extra={"fields": {"request_id": request.state.request_id}}
         )
     if request.url.path.startswith(matching.PREFIX):
         return matching.failure(request, error)

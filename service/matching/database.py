@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,7 @@ MIGRATIONS = (
 
 _APPLICATION = 0x544C434F  # "TLCO"
 _WAIT_SECONDS = 30
+_PAUSE_SECONDS = 0.02
 _IDLE_READERS = 8
 # SQLITE_ERROR is a table that is not there; text that is no UTF-8 comes without a code.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -210,7 +212,26 @@ def _make_file(path: Path) -> None:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Check whose file it is before anything is changed, then bring it to this version."""
+    """Bring a file to this version, however many processes do so at once.
+
+    SQLite does not wait for others while it begins a write-ahead log: two that wait might wait for each
+    other. So whoever comes second tries again.
+    """
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            _bring_up_to_date(db, path)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _HELD or time.monotonic() > until:
+                raise
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
+    """Check whose file it is before anything is changed, then make what is missing."""
     application, version, tables = _signature(db)
     if (application, tables) != (0, 0) and application != _APPLICATION:
         raise NotAStore(f"{path} is not a file of image-matching collections: move it away")

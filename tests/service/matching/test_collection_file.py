@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -126,6 +127,18 @@ def test_processes_that_begin_together_share_a_file(tmp_path: Path) -> None:
     expected = sorted({f"same{number}-{i}" for number in range(50) for i in range(3)} - deleted)
     assert sorted(held) == expected
     assert sorted(id_ for id_ in lines if id_[0] != "-" and id_ not in deleted) == expected
+
+
+def test_one_that_finds_another_at_work_on_a_new_file_waits_for_it(tmp_path: Path) -> None:
+    """SQLite itself would not: it fails at once where a log is to begin and another one writes."""
+    path = tmp_path / "c.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = threading.Timer(0.5, lambda: other.execute("ROLLBACK"))
+        done.start()
+        with closing(CollectionStore(path, max_records=10)) as store:
+            assert store.count("ann", "c") == 0
+        done.join()
 
 
 def test_a_kill_loses_no_acknowledged_insert(tmp_path: Path) -> None:
