@@ -20,6 +20,7 @@ from tests.pictures import picture
 from tests.servers import MATCHING, RunningServer, running_server
 from twinlens.service.app import create_app
 from twinlens.service.keys import KeyStore, NewKey
+from twinlens.service.matching.examples import REQUESTS
 from twinlens.service.settings import Settings
 
 
@@ -172,3 +173,20 @@ def test_an_unexpected_failure_is_answered_by_contract_and_logged_under_its_id(
     assert caplog.records[0].exc_info is not None
     assert caplog.records[1].fields["status"] == 500  # type: ignore[attr-defined]
     assert caplog.records[1].fields["bytes"] == len(dialect.content)  # type: ignore[attr-defined]
+
+
+def test_a_damaged_data_folder_is_answered_and_logged(tmp_path: Path) -> None:
+    """The client learns that it is the server's fault, the operator in the log which file it is."""
+    with running_server(tmp_path) as server:
+        server.post("insert", REQUESTS["insert"])
+    file = tmp_path / "collections.sqlite"
+    held = file.read_bytes()
+    with running_server(tmp_path) as server:
+        file.write_bytes(held[:4096] + bytes([255]) * (len(held) - 4096))
+        answer = server.post("get", REQUESTS["get"])
+        status = answer.json()["status"]
+        assert (answer.status_code, status["code"]) == (503, 503)
+        assert str(tmp_path) not in status["text"]
+        (line,) = [line for line in server.lines() if line["level"] == "error"]
+    assert line["request_id"] == status["request_id"]
+    assert str(file) in line["traceback"]
