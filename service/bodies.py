@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from twinlens.engine.errors import InputError, InvalidValue
-from twinlens.service.matching.filters import nests_deeper
 from twinlens.service.memory import give_back_freed_memory
+from twinlens.service.nesting import nests_deeper
 
 DRAINED_BYTES = 1 << 30
 """How much of a refused body is read and thrown away; who sends more is cut off."""

@@ -37,6 +37,9 @@ ThresholdOption = Annotated[
 ModelOption = Annotated[str, typer.Option("--model", help="Model name; `twinlens models` lists them.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")]
+MaxPairsOption = Annotated[
+    int, typer.Option("--max-pairs", help="Refuse thresholds with more pairs than this.")
+]
 LinkageOption = Annotated[Linkage, typer.Option("--linkage", help="How pairs become clusters.")]
 EvidenceOption = Annotated[
     EvidenceMode, typer.Option("--evidence", help="any: near-equal hashes make twins as well.")
@@ -129,7 +132,7 @@ def duplicates(
     linkage: LinkageOption = Linkage.COMPLETE,
     evidence: EvidenceOption = EvidenceMode.EMBEDDING,
     keep: KeepOption = _DEFAULT_KEEP,
-    max_pairs: Annotated[int, typer.Option(help="Refuse thresholds with more pairs than this.")] = MAX_PAIRS,
+    max_pairs: MaxPairsOption = MAX_PAIRS,
     format: FormatOption = None,
     out: OutOption = None,
     json: JsonOption = False,
@@ -162,7 +165,7 @@ def duplicates(
 def pairs(
     dataset: DatasetOption,
     threshold: ThresholdOption = None,
-    max_pairs: Annotated[int, typer.Option(help="Refuse thresholds with more pairs than this.")] = MAX_PAIRS,
+    max_pairs: MaxPairsOption = MAX_PAIRS,
     format: FormatOption = None,
     out: OutOption = None,
     json: JsonOption = False,

@@ -99,11 +99,11 @@ class Call:
             raise InvalidValue(sent.image.text)
         return sent, sent.image
 
-    def skipped(self, sent: Sent, code: int = FAILED, text: str | None = None) -> JsonObject:
+    def skipped(self, sent: Sent, text: str | None = None) -> JsonObject:
         """A record among `skipped_records`."""
         if text is None and isinstance(sent.image, Unloadable):
             text = sent.image.text
-        return answered(sent.record, sent.id or fresh_id(), status=self.ids.record_status(code, text))
+        return answered(sent.record, sent.id or fresh_id(), status=self.ids.record_status(FAILED, text))
 
 
 def _checked_source(record: Mapping[str, Any]) -> Source | Unloadable:

@@ -9,6 +9,7 @@ from twinlens.service.matching.call import Call
 from twinlens.service.matching.collections import Insertion, Record
 from twinlens.service.matching.distances import HashType
 from twinlens.service.matching.records import JsonObject, select
+from twinlens.service.matching.rows import document
 from twinlens.service.matching.status import (
     DUPLICATE,
     FAILED,
@@ -20,14 +21,9 @@ from twinlens.service.matching.status import (
 )
 
 
-def fields_of(record: Record) -> JsonObject:
-    """All that may be answered of a stored record, but its hashes."""
-    return {"_id": record.id, **record.fields, "_width": record.width, "_height": record.height}
-
-
 def shown(record: Record, wanted: Sequence[str]) -> JsonObject:
     """The fields asked for of a stored record."""
-    return chosen(fields_of(record), record.hashes, wanted)
+    return chosen(document(record), record.hashes, wanted)
 
 
 def chosen(fields: JsonObject, hashes: Hashes, wanted: Sequence[str]) -> JsonObject:

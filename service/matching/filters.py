@@ -14,11 +14,12 @@ Source: MongoDB manual, "Query Predicates"; paths as its `ElementPath` walks the
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeAlias
 
 from twinlens.engine.errors import InvalidValue
+from twinlens.service.nesting import containers, elements, nests_deeper
 
 Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """True for records that a filter lets through."""
@@ -52,24 +53,6 @@ def compile_filter(document: object) -> Predicate:
     if nests_deeper(document, MAX_DEPTH):
         raise InvalidValue(f"a filter nests at most {MAX_DEPTH} levels of objects and arrays")
     return _query(document)
-
-
-def nests_deeper(value: object, levels: int) -> bool:
-    """True if objects and arrays nest more than `levels` deep; a number or a string has no level."""
-    layer = _containers([value])
-    for _ in range(levels):
-        layer = [inner for outer in layer for inner in _containers(_elements(outer))]
-        if not layer:
-            return False
-    return bool(layer)
-
-
-def _containers(values: Iterable[object]) -> list[Any]:
-    return [value for value in values if isinstance(value, dict | list)]
-
-
-def _elements(container: dict[str, Any] | list[Any]) -> Iterable[object]:
-    return container.values() if isinstance(container, dict) else container
 
 
 def _query(document: object) -> Predicate:
@@ -130,7 +113,7 @@ def _literal(value: object) -> object:
             if key.startswith("$"):
                 raise InvalidValue(f"{key!r} stands in a value: operators stand directly below a path")
     if isinstance(value, dict | list):
-        for inner in _elements(value):
+        for inner in elements(value):
             _literal(inner)
     return value
 
@@ -158,7 +141,7 @@ def _not(test: Test) -> Test:
 
 def _one_of(values: list[Any]) -> Test:
     wanted = frozenset(_identity(value) for value in values)
-    if _containers(values):
+    if containers(values):
         return lambda reached: any(_identity(value) in wanted for value in reached)
     # Not looking into objects and arrays keeps large ones cheap where no such thing is asked for.
     return lambda reached: any(
@@ -190,7 +173,7 @@ def _identity(value: Any, levels: int = MAX_DEPTH) -> object:
     if isinstance(value, dict | list):
         if levels == 0:
             return _TOO_DEEP
-        inner = (_identity(element, levels - 1) for element in _elements(value))
+        inner = (_identity(element, levels - 1) for element in elements(value))
         return frozenset(zip(value, inner, strict=True)) if isinstance(value, dict) else tuple(inner)
     if isinstance(value, bool):
         return bool, value
@@ -244,7 +227,7 @@ def _reach(path: str) -> Callable[[Mapping[str, Any]], list[Any]]:
         for name, position in parts:
             # Distinct objects only: ways to one value multiply where arrays nest. A value placed by
             # number leads on if it is a container, and is not spread at the end of the path.
-            onward = {id(value): value for value in [*values, *_containers(placed)]}.values()
+            onward = {id(value): value for value in [*values, *containers(placed)]}.values()
             values = [inner for value in onward for inner in _step(value, name)]
             placed = [value[position] for value in onward if _has_place(value, position)]
         return _spread(values) + placed

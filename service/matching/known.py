@@ -10,10 +10,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.hashing import Hashes
 from twinlens.service.matching.call import Call, Sent, id_or_none
-from twinlens.service.matching.collection_answers import fields_of
 from twinlens.service.matching.collections import Record
 from twinlens.service.matching.images import HashedImage
 from twinlens.service.matching.records import JsonObject, answered, fresh_id
+from twinlens.service.matching.rows import document
 from twinlens.service.matching.status import NOT_FOUND
 
 P = ParamSpec("P")
@@ -91,13 +91,13 @@ async def resolve(call: Call, records: Sequence[JsonObject]) -> tuple[list[Known
 
 
 def _of_stored(record: Record) -> Known:
-    fields = fields_of(record)
+    fields = document(record)
     return Known(fields, record.hashes, record.id, fields)
 
 
 def _of_image(sent: Sent, image: HashedImage) -> Known:
-    fields = {"_id": sent.id or fresh_id()} | answered(sent.record, sent.id, image)
-    return Known(fields, image.hashes, None, answered(sent.record, sent.id, image))
+    shown = answered(sent.record, sent.id, image)
+    return Known({"_id": sent.id or fresh_id()} | shown, image.hashes, None, shown)
 
 
 async def in_store(

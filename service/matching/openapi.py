@@ -49,7 +49,7 @@ _FAILURES: dict[int, tuple[str, type[BaseModel], str]] = {
     400: (
         "The request as a whole cannot be served; the text says why.",
         schema.Failure,
-        "records: Field required",
+        "records is missing",
     ),
     401: ("No valid token.", schema.Denied, "Invalid token."),
     429: ("More requests than the server holds at a time.", schema.Failure, "try again in a second"),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.hashing import Hashes
 from twinlens.service.matching.codes import CachedCodes, Codes, CodeTable
-from twinlens.service.matching.filters import Predicate, nests_deeper
+from twinlens.service.matching.filters import Predicate
+from twinlens.service.nesting import nests_deeper
 
 MAX_DEPTH = 200
 """Levels of objects and arrays in the fields of a record."""
@@ -114,8 +115,12 @@ def row_of(record: Record) -> Row:
 
 
 def document(record: Record) -> dict[str, Any]:
-    """A record as filters see it."""
-    return {"_id": record.id, **record.fields, "_width": record.width, "_height": record.height}
+    """A record as filters see it and as it is answered: all but its hashes."""
+    return _document(record.id, record.fields, record.width, record.height)
+
+
+def _document(id_: str, fields: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    return {"_id": id_, **fields, "_width": width, "_height": height}
 
 
 def _record(row: Row) -> Record:
@@ -239,7 +244,7 @@ def numbers_array(
 def _filtered(db: sqlite3.Connection, collection: int, where: Predicate) -> Iterator[int]:
     query = "SELECT row, id, width, height, fields FROM records WHERE collection = ? ORDER BY row"
     for row, id_, width, height, fields in db.execute(query, (collection,)):
-        if where({"_id": id_, **json.loads(fields), "_width": width, "_height": height}):
+        if where(_document(id_, json.loads(fields), width, height)):
             yield row
 
 

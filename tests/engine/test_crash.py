@@ -8,14 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.collections_of_pictures import fill, picture, save
+from tests.disks import read_only, small_disk
 from tests.fakes import ColourGridEmbedder, load_fake
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import DatasetReadOnly, DatasetUnfinished, StorageFull
@@ -75,20 +74,6 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     assert set(embedded) == set((tmp_path / "unbroken.txt").read_text().split())
 
 
-@contextmanager
-def small_disk(mount: Path, size: str) -> Iterator[Path]:
-    mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(mount)], capture_output=True
-    )
-    if made.returncode != 0:
-        pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.decode().strip()}")
-    try:
-        yield mount
-    finally:
-        subprocess.run(["umount", "--lazy", str(mount)], check=True)
-
-
 @pytest.mark.parametrize("size", ["300k", "500k", "700k", "1m"])
 def test_a_full_disk_is_said_and_the_dataset_still_opens(tmp_path: Path, size: str) -> None:
     photos = tmp_path / "photos"
@@ -112,21 +97,6 @@ def make_and_fill(folder: Path, photos: Path) -> None:
         dataset.add(photos)
 
 
-@contextmanager
-def read_only(folder: Path) -> Iterator[Path]:
-    """The folder on a read-only mount of its own."""
-    mount = folder.with_name("mounted")
-    mount.mkdir()
-    bind = subprocess.run(["mount", "--bind", str(folder), str(mount)], capture_output=True)
-    if bind.returncode != 0:
-        pytest.skip(f"nothing can be mounted here: {bind.stderr.decode().strip()}")
-    try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(mount)], check=True)
-        yield mount
-    finally:
-        subprocess.run(["umount", "--lazy", str(mount)], check=True)
-
-
 def test_a_closed_dataset_answers_on_a_read_only_mount(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     fill(photos, 20)
@@ -134,7 +104,7 @@ def test_a_closed_dataset_answers_on_a_read_only_mount(tmp_path: Path) -> None:
     with Dataset.create(tmp_path / "data", ColourGridEmbedder(), namespace="photos") as dataset:
         dataset.add(photos)
     expected = state(tmp_path / "data")
-    with read_only(tmp_path / "data") as mounted:
+    with read_only(tmp_path / "mounted", tmp_path / "data") as mounted:
         assert state(mounted) == expected
         with Dataset.open(mounted, models=load_fake) as dataset:
             assert dataset.search(image=photos / "00003.jpg", k=1)[0].similarity > 0.9999
@@ -150,7 +120,10 @@ def test_an_unfinished_dataset_on_a_read_only_mount_is_refused(tmp_path: Path) -
         assert run.poll() is None
     run.kill()
     run.communicate()
-    with read_only(tmp_path / "data") as mounted, pytest.raises(DatasetUnfinished, match="did not finish"):
+    with (
+        read_only(tmp_path / "mounted", tmp_path / "data") as mounted,
+        pytest.raises(DatasetUnfinished, match="did not finish"),
+    ):
         Dataset.open(mounted)
     assert len(state(tmp_path / "data")[0]) >= 32  # type: ignore[arg-type]
 

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.disks import read_only, small_disk
 from tests.service.matching.stored import hashes, ids, record
 from twinlens.engine.errors import NotAStore, ServiceError, StorageFull
 from twinlens.service.matching.collections import CollectionStore, Insertion
@@ -241,22 +241,10 @@ def test_a_folder_in_its_place_is_said(tmp_path: Path) -> None:
 # -- disks -------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def mounted(mount: Path, *options: str) -> Iterator[Path]:
-    mount.mkdir()
-    made = subprocess.run(["mount", *options, str(mount)], capture_output=True)
-    if made.returncode != 0:
-        pytest.skip(f"nothing can be mounted here: {made.stderr.decode().strip()}")
-    try:
-        yield mount
-    finally:
-        subprocess.run(["umount", "--lazy", str(mount)], check=True)
-
-
 @pytest.mark.parametrize("size", ["16k", "200k", "1m"])
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, size: str) -> None:
     acknowledged: list[str] = []
-    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={size}", "tmpfs") as disk:
+    with small_disk(tmp_path / "disk", size) as disk:
         with pytest.raises(StorageFull, match=r"data folder .*disk: free some space"):
             fill_up(disk / "c.sqlite", acknowledged)
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
@@ -275,8 +263,7 @@ def fill_up(path: Path, acknowledged: list[str]) -> None:
 
 def test_a_read_only_disk_is_said(tmp_path: Path) -> None:
     filled(tmp_path / "home" / "c.sqlite")
-    with mounted(tmp_path / "mounted", "--bind", str(tmp_path / "home")) as mount:
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(mount)], check=True)
+    with read_only(tmp_path / "mounted", tmp_path / "home") as mount:
         for name in ("c.sqlite", "other.sqlite"):
             with pytest.raises(ServiceError, match="cannot be"):
                 CollectionStore(mount / name, max_records=10)

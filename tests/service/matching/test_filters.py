@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinlens.engine.errors import InvalidValue
-from twinlens.service.matching.filters import compile_filter, nests_deeper
+from twinlens.service.matching.filters import compile_filter
+from twinlens.service.nesting import nests_deeper
 
 Json = dict[str, Any]
 
