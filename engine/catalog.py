@@ -19,12 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.errors import DatasetCorrupt, DatasetUnfinished, FormatTooNew, NotADataset, StorageFull
+from twinlens.engine.errors import (
+    DatasetCorrupt,
+    DatasetLocked,
+    DatasetUnfinished,
+    FormatTooNew,
+    NotADataset,
+    StorageFull,
+)
 from twinlens.engine.join import PairBlock
 from twinlens.engine.linkage import lowest_micro
 from twinlens.engine.storage import is_writable, storage_errors
 
-MIGRATIONS = (
+MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sources (
@@ -84,7 +91,12 @@ MIGRATIONS = (
         PRIMARY KEY (a, b)
     ) WITHOUT ROWID;
     """,
+    "CREATE TABLE kept (id TEXT PRIMARY KEY) WITHOUT ROWID;",
 )
+"""What makes format n + 1 out of format n; no statement holds a semicolon."""
+
+_KEPT_SINCE = 2
+"""The format that first has the table of kept images."""
 
 _RECORD = """id, row, unit, root, relative, size, mtime_ns, digest, pixel_digest, width, height, format,
     exif_tags, sharpness, contrast, brightness, low_information"""
@@ -219,9 +231,13 @@ class Catalog:
     def open(cls, folder: Path, *, read_only: bool = False) -> Catalog:
         """Open the catalog of `folder`.
 
+        One of an older format is brought to the newest where it can be written; elsewhere it is read as
+        it is.
+
         Raises:
             NotADataset: there is none.
             DatasetUnfinished: the folder cannot be written and a write-ahead log waits in it.
+            DatasetLocked: an older TwinLens writes to it, so that its format cannot be changed.
             FormatTooNew: written by a newer TwinLens.
             DatasetCorrupt: not a catalog.
         """
@@ -243,7 +259,7 @@ class Catalog:
                 _check_version(db, folder)
                 if not read_only:
                     db.execute("PRAGMA journal_mode = WAL")
-                    _migrate(db)
+                    _migrate_unlocked(db, folder)
             except BaseException:
                 db.close()
                 raise
@@ -501,6 +517,10 @@ class Catalog:
         row = self._db.execute("SELECT signature FROM images WHERE id = ?", (id_,)).fetchone()
         return None if row is None else row[0]
 
+    def signatures(self) -> Iterator[tuple[str, bytes]]:
+        """The 16 x 16 luma signatures of all images that have one, by id."""
+        yield from self._db.execute("SELECT id, signature FROM images WHERE signature NOT NULL ORDER BY id")
+
     def set_pixel_digests(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
         """Write digests of decoded pixels: (byte digest, pixel digest)."""
         self._db.executemany("UPDATE images SET pixel_digest = ?2 WHERE digest = ?1", digests)
@@ -589,17 +609,35 @@ class Catalog:
 
     # -- decisions ----------------------------------------------------------------------------
 
-    def reject(self, a: str, b: str) -> None:
-        """Remember that two images are not duplicates of each other."""
-        self._db.execute("INSERT OR IGNORE INTO rejections VALUES (?, ?)", (min(a, b), max(a, b)))
+    def reject(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Remember pairs of images that are not duplicates of each other."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO rejections VALUES (?, ?)", ((min(pair), max(pair)) for pair in pairs)
+        )
 
-    def unreject(self, a: str, b: str) -> None:
-        """Forget a rejection."""
-        self._db.execute("DELETE FROM rejections WHERE a = ? AND b = ?", (min(a, b), max(a, b)))
+    def unreject(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Forget rejections."""
+        self._db.executemany(
+            "DELETE FROM rejections WHERE a = ? AND b = ?", ((min(pair), max(pair)) for pair in pairs)
+        )
 
     def rejections(self) -> list[tuple[str, str]]:
         """All rejections, by id, the smaller id first."""
         return [(a, b) for a, b in self._db.execute("SELECT a, b FROM rejections ORDER BY a, b")]
+
+    def keep(self, ids: Iterable[str]) -> None:
+        """Remember images that are to be kept."""
+        self._db.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((id_,) for id_ in ids))
+
+    def unkeep(self, ids: Iterable[str]) -> None:
+        """Forget that images are to be kept."""
+        self._db.executemany("DELETE FROM kept WHERE id = ?", ((id_,) for id_ in ids))
+
+    def kept(self) -> list[str]:
+        """Ids of images that are to be kept, by id; also of images that are gone, should they return."""
+        if _format(self._db) < _KEPT_SINCE:
+            return []
+        return [id_ for (id_,) in self._db.execute("SELECT id FROM kept ORDER BY id")]
 
     def _number(self, query: str, parameters: Sequence[object]) -> int | None:
         value = self._db.execute(query, parameters).fetchone()[0]
@@ -624,7 +662,7 @@ def _has_log(path: Path) -> bool:
 
 
 def _check_version(db: sqlite3.Connection, folder: Path) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    version = _format(db)
     if version > len(MIGRATIONS):
         raise FormatTooNew(
             f"{folder} has catalog format {version}, this TwinLens knows up to {len(MIGRATIONS)}: "
@@ -634,7 +672,26 @@ def _check_version(db: sqlite3.Connection, folder: Path) -> None:
         raise DatasetCorrupt(f"{catalog_path(folder)} is not a TwinLens catalog")
 
 
+def _format(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate_unlocked(db: sqlite3.Connection, folder: Path) -> None:
+    try:
+        _migrate(db)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise DatasetLocked(f"{folder} is being written by an older TwinLens: wait for it") from error
+
+
 def _migrate(db: sqlite3.Connection) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+    """Bring a catalog to the newest format; of two that try at once, the second finds it done."""
+    while _format(db) < len(MIGRATIONS):
+        db.execute("BEGIN IMMEDIATE")
+        # Read again under the lock. `executescript` would end the transaction before it starts.
+        if (version := _format(db)) < len(MIGRATIONS):
+            for statement in MIGRATIONS[version].split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version + 1}")
+        db.execute("COMMIT")

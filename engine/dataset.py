@@ -21,6 +21,7 @@ from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue,
 from twinlens.engine.explain import explain_pair
 from twinlens.engine.hash_links import establish_hashes, linked_units
 from twinlens.engine.ingest import Ingest, IngestOptions, IngestReport, OnProgress, Progress
+from twinlens.engine.issues import Measures
 from twinlens.engine.keeper import DEFAULT_RULES
 from twinlens.engine.lock import WriterLock
 from twinlens.engine.pixels import establish_pixels
@@ -37,10 +38,9 @@ from twinlens.engine.results import (
 )
 from twinlens.engine.scores import score_images
 from twinlens.engine.similarity import unit_rows
-from twinlens.engine.snapshot import Snapshot
+from twinlens.engine.snapshot import Snapshot, isolation_of
 from twinlens.engine.storage import is_writable, storage_errors
 from twinlens.engine.types import DecodePolicy, Embedder, ModelDescription, ModelLoader, OperatingPoints
-from twinlens.engine.uniqueness import PRIOR_ISOLATION
 from twinlens.engine.vectors import VectorFile
 
 _NAMESPACE = uuid.UUID("5d2a1f0e-8f3b-5c7d-9a64-1f6f0f7c1f10")
@@ -205,15 +205,43 @@ class Dataset:
             self._snapshot = Snapshot.read(self._catalog, self._vectors, self.description, self._device)
         return self._snapshot
 
+    def copy_snapshot(self) -> Snapshot:
+        """The generation that the catalog holds now, apart from it: any thread may ask it at any later time.
+
+        Images that were added and not compared yet are left out.
+        """
+        return Snapshot.copy(self._catalog, self._vectors, self.description, self._device)
+
+    def measures(self, images: Sequence[ImageRecord]) -> Measures:
+        """What is stored of the look of some images, for `issues`."""
+        return Measures.of(images, self._catalog.signatures())
+
+    @property
+    def generation(self) -> int:
+        """Counts changes of what the dataset holds or answers."""
+        return int(self._catalog.meta("generation"))
+
     # -- changes ------------------------------------------------------------------------------
 
     def add(
-        self, source: str | Path, options: IngestOptions | None = None, on_progress: OnProgress | None = None
+        self,
+        source: str | Path,
+        options: IngestOptions | None = None,
+        on_progress: OnProgress | None = None,
+        *,
+        relate: bool = True,
     ) -> IngestReport:
         """Bring the dataset up to date with a folder of images or a list of paths.
 
         New and changed files are embedded, moved ones keep their id, images whose file is gone are
         removed, and files that fail become failures. Safe to interrupt and to run again.
+
+        Args:
+            source: the folder or the list.
+            options: how the ingest runs.
+            on_progress: is told how far it is.
+            relate: compare what is new at once. Without it, new images can be looked at and searched for,
+                but are nobody's twins (their bytes aside) until `relate` compared them.
 
         Raises:
             SourceError: the source cannot be read.
@@ -233,8 +261,25 @@ class Dataset:
                 location,
             )
             report = ingest.run(progress)
-            self._relate(progress)
+            if relate:
+                self._relate(progress)
         return report
+
+    def relate(self, on_progress: OnProgress | None = None) -> None:
+        """Compare whatever is new since images were compared last; done at once where nothing is.
+
+        Raises:
+            DatasetLocked: another process writes.
+            DatasetReadOnly, StorageFull: the folder cannot be written.
+        """
+        with self._writing():
+            self._relate(on_progress or _ignore)
+
+    @property
+    def related(self) -> bool:
+        """True if nothing was added or removed since images were compared."""
+        with self._catalog.reading():
+            return len(self) == 0 or self._catalog.meta("related", "") == self._catalog.meta("generation")
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget images; their files stay where they are.
@@ -258,17 +303,52 @@ class Dataset:
         Raises:
             InvalidValue: no such image, or one image twice.
         """
-        if self.snapshot().find(a).id == self.snapshot().find(b).id:
-            raise InvalidValue(f"an image cannot be rejected as a duplicate of itself: {a}")
-        with self._writing(), self._catalog.transaction():
-            self._catalog.reject(a, b)
-            self._catalog.next_generation()
+        self.reject_pairs([(a, b)])
+
+    def reject_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Remember several pairs of images that are not duplicates of each other: all of them, or none.
+
+        Raises:
+            InvalidValue: no such image, or one image twice.
+        """
+        for a, b in pairs:
+            if self.snapshot().find(a).id == self.snapshot().find(b).id:
+                raise InvalidValue(f"an image cannot be rejected as a duplicate of itself: {a}")
+        with self._deciding():
+            self._catalog.reject(pairs)
 
     def unreject(self, a: str, b: str) -> None:
         """Forget a rejection."""
-        with self._writing(), self._catalog.transaction():
-            self._catalog.unreject(a, b)
-            self._catalog.next_generation()
+        self.unreject_pairs([(a, b)])
+
+    def unreject_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Forget several rejections."""
+        with self._deciding():
+            self._catalog.unreject(pairs)
+
+    def keep(self, ids: Sequence[str]) -> None:
+        """Remember images to keep: each comes before all other images of its cluster, whatever the rules.
+
+        Like a rejection, that holds when their files move or change, and when they are indexed again.
+
+        Raises:
+            InvalidValue: no such image.
+        """
+        for id_ in ids:
+            self.snapshot().find(id_)
+        with self._deciding():
+            self._catalog.keep(ids)
+
+    def unkeep(self, ids: Sequence[str]) -> None:
+        """Forget that images are to be kept.
+
+        Raises:
+            InvalidValue: no such image.
+        """
+        for id_ in ids:
+            self.snapshot().find(id_)
+        with self._deciding():
+            self._catalog.unkeep(ids)
 
     def resolve(self, name: str) -> str:
         """The id of an image that is named by its id or by its path.
@@ -292,9 +372,7 @@ class Dataset:
     @property
     def isolation(self) -> float:
         """The b of the uniqueness formula: the model's, else as measured on this dataset, else the prior."""
-        if self.description.isolation is not None:
-            return self.description.isolation
-        return float(self._catalog.meta("isolation", repr(PRIOR_ISOLATION)))
+        return isolation_of(self._catalog, self.description)
 
     # -- answers ------------------------------------------------------------------------------
 
@@ -351,7 +429,7 @@ class Dataset:
     def uniqueness(self) -> list[Uniqueness]:
         """How unique each image is: most unique first, images without a score last, ties by id."""
         with self._catalog.reading():
-            return score_images(self.snapshot(), self.isolation)
+            return score_images(self.snapshot())
 
     def search(
         self,
@@ -379,8 +457,10 @@ class Dataset:
         if id is not None:
             return search.by_id(snapshot, index, id, k)
         if image is not None:
-            return search.by_image(snapshot, index, self.embedder(), image, k, self.shape)
-        return search.by_text(snapshot, index, self.embedder(), text or "", k)
+            probe = search.probe_image(self.embedder(), image, self.shape)
+        else:
+            (probe,) = search.probe_texts(self.embedder(), [text or ""])
+        return search.by_probe(snapshot, index, probe, k)
 
     def explain(
         self, a: str, b: str, threshold: float | None = None, *, linkage: Linkage | str = Linkage.COMPLETE
@@ -427,6 +507,16 @@ class Dataset:
             yield
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """One change of what is answered that leaves what was compared as it is."""
+        with self._writing(), self._catalog.transaction():
+            related = self.related
+            yield
+            self._catalog.next_generation()
+            if related:
+                self._catalog.set_meta("related", self._catalog.meta("generation"))
 
     def _relate(self, progress: OnProgress) -> None:
         progress(Progress("compare", 0, 1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,107 @@ from twinlens.engine.cohesion import cohesion
 from twinlens.engine.errors import InvalidValue, TooManyPairs
 from twinlens.engine.estimate import lowest_served
 from twinlens.engine.estimate import refuse_too_many as refuse_by_estimate
-from twinlens.engine.keeper import keeper_order
+from twinlens.engine.keeper import DEFAULT_RULES, keeper_order
 from twinlens.engine.neighbourhood import Neighbourhood
 from twinlens.engine.results import Cluster, Evidence, Linkage, Member, Pair
 from twinlens.engine.similarity import shown
 from twinlens.engine.snapshot import Snapshot
 
 _STRENGTH = list(Evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One cluster, before its members are described.
+
+    Attributes:
+        units: int64 [k]; of a star, its keeper comes first.
+        size: images.
+        min_similarity: of the least similar pair, in [0, 1]; 1 for one image alone.
+    """
+
+    units: NDArray[np.int64]
+    size: int
+    min_similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """All clusters of a snapshot at one threshold; `describe` tells more of each when it is asked for.
+
+    Attributes:
+        snapshot: what was grouped.
+        threshold: at which.
+        linkage: how.
+        outlines: largest first, then tightest, then by cluster id.
+    """
+
+    snapshot: Snapshot
+    threshold: float
+    linkage: Linkage
+    outlines: Sequence[Outline]
+    _hood: Neighbourhood
+    _rank: NDArray[np.int64]
+
+    def places(self, outline: Outline) -> list[int]:
+        """Places in the snapshot of all images of a cluster: the keeper, then the others by id."""
+        places = self.snapshot.members(outline.units)
+        keeper = _keeper_place(self.snapshot, outline.units, self._rank, self.linkage)
+        return [keeper, *places[places != keeper].tolist()]
+
+    def id_of(self, outline: Outline) -> str:
+        """The id of a cluster."""
+        return _outline_id(self.snapshot, outline)
+
+    def describe(self, outline: Outline) -> Cluster:
+        """A cluster with all there is to say of its members."""
+        return _describe(self.snapshot, self._hood, outline.units, self._rank, self.threshold, self.linkage)
+
+
+def group(
+    snapshot: Snapshot,
+    threshold: float,
+    linkage: Linkage,
+    rules: Sequence[str] = DEFAULT_RULES,
+    *,
+    max_pairs: int,
+    alone: bool = False,
+) -> Grouping:
+    """All clusters of two or more images.
+
+    Args:
+        snapshot: what is grouped.
+        threshold: in (0, 1].
+        linkage: complete, star or single.
+        rules: which copy is kept; images that somebody chose to keep come before them all.
+        max_pairs: refuse thresholds with more pairs than this.
+        alone: images that are in no cluster follow as clusters of their own.
+
+    Raises:
+        TooManyPairs: the threshold is so low that its pairs explode.
+    """
+    hood = snapshot.neighbourhood(threshold)
+    rank = keeper_order(snapshot.images, rules, snapshot.kept)
+    found = cluster(
+        snapshot.oracle,
+        hood,
+        threshold=threshold,
+        method=linkage.value,
+        weights=snapshot.units.weights,
+        order=_unit_rank(snapshot, rank),
+        max_pairs=max_pairs,
+    )
+    lowest = _lowest_similarities(snapshot, found, threshold, linkage)
+    weights = snapshot.units.weights
+    outlines = [
+        Outline(units, int(weights[units].sum()), float(shown(similarity)))
+        for units, similarity in zip(found, lowest, strict=True)
+    ]
+    if alone:
+        rest = np.ones(len(snapshot.units), np.bool_)
+        rest[np.concatenate([np.empty(0, np.int64), *found])] = False
+        outlines += [Outline(np.array([unit]), int(weights[unit]), 1.0) for unit in np.flatnonzero(rest)]
+    return Grouping(snapshot, threshold, linkage, _in_order(snapshot, outlines), hood, rank)
 
 
 def find_clusters(
@@ -30,19 +126,49 @@ def find_clusters(
     Raises:
         TooManyPairs: the threshold is so low that its pairs explode.
     """
-    hood = snapshot.neighbourhood(threshold)
-    rank = keeper_order(snapshot.images, rules)
-    found = cluster(
-        snapshot.oracle,
-        hood,
-        threshold=threshold,
-        method=linkage.value,
-        weights=snapshot.units.weights,
-        order=_unit_rank(snapshot, rank),
-        max_pairs=max_pairs,
-    )
-    clusters = [_describe(snapshot, hood, units, rank, threshold, linkage) for units in found]
+    grouping = group(snapshot, threshold, linkage, rules, max_pairs=max_pairs)
+    clusters = [grouping.describe(outline) for outline in grouping.outlines]
     return sorted(clusters, key=lambda c: (-c.size, -c.min_similarity, c.cluster_id))
+
+
+def _lowest_similarities(
+    snapshot: Snapshot, found: Sequence[NDArray[np.int64]], threshold: float, linkage: Linkage
+) -> NDArray[np.float64]:
+    """Similarity of the least similar pair of each cluster, float64 [clusters].
+
+    In a complete cluster all pairs are at or above the threshold, so that the pairs that made it tell.
+    """
+    if linkage is not Linkage.COMPLETE or snapshot.linked:
+        weights = snapshot.units.weights
+        held = (cohesion(snapshot.oracle, units, weights[units], threshold) for units in found)
+        return np.array([each.min_similarity for each in held], np.float64)
+    lowest = np.ones(len(found))
+    number = np.full(len(snapshot.units), -1, np.int64)
+    number[np.concatenate([np.empty(0, np.int64), *found])] = np.repeat(
+        np.arange(len(found)), [len(units) for units in found]
+    )
+    for block in snapshot.unit_pairs(threshold):
+        inside = (number[block.a] == number[block.b]) & (number[block.a] >= 0)
+        np.minimum.at(lowest, number[block.a[inside]], block.similarity[inside])
+    return lowest
+
+
+def _in_order(snapshot: Snapshot, outlines: list[Outline]) -> list[Outline]:
+    """Largest first, then tightest, then by cluster id, which is computed only where it decides."""
+    outlines.sort(key=_size_and_tightness)
+    ordered: list[Outline] = []
+    for _, equal in groupby(outlines, key=_size_and_tightness):
+        tied = list(equal)
+        ordered += tied if len(tied) == 1 else sorted(tied, key=lambda each: _outline_id(snapshot, each))
+    return ordered
+
+
+def _size_and_tightness(outline: Outline) -> tuple[int, float]:
+    return -outline.size, -outline.min_similarity
+
+
+def _outline_id(snapshot: Snapshot, outline: Outline) -> str:
+    return cluster_id([snapshot.images[place].id for place in snapshot.members(outline.units).tolist()])
 
 
 def iterate_pairs(snapshot: Snapshot, threshold: float) -> Iterator[Pair]:
@@ -74,14 +200,30 @@ def refuse_too_many_pairs(snapshot: Snapshot, threshold: float, limit: int) -> N
             f"identical images alone make {copies:,} pairs, and at most {limit:,} are served: "
             "allow more with --max-pairs, or ask for duplicates, which count copies once"
         )
-    units = snapshot.units
-    skip = np.ones(len(snapshot.rows), np.bool_)
-    skip[units.rows[~units.low_information]] = False
+    skip = _silent_rows(snapshot)
     if threshold < snapshot.kept_from:
         refuse_by_estimate(snapshot.rows, threshold, limit, skip=skip)
     elif (pairs := count_pairs(snapshot, threshold)) > limit:
         lowest = lowest_served(snapshot.rows, limit, skip=skip)
         raise TooManyPairs(threshold=threshold, pairs=pairs, limit=limit, lowest_served=lowest)
+
+
+def refuse_explosion(snapshot: Snapshot, threshold: float, limit: int) -> None:
+    """Refuse a threshold below the kept pairs if its join would find more pairs than `limit`, as estimated.
+
+    Raises:
+        TooManyPairs: naming the lowest threshold that is served.
+    """
+    if threshold < snapshot.kept_from:
+        refuse_by_estimate(snapshot.rows, threshold, limit, skip=_silent_rows(snapshot))
+
+
+def _silent_rows(snapshot: Snapshot) -> NDArray[np.bool_]:
+    """Rows that no unit with information stands on, bool [rows]."""
+    units = snapshot.units
+    silent = np.ones(len(snapshot.rows), np.bool_)
+    silent[units.rows[~units.low_information]] = False
+    return silent
 
 
 def count_pairs(snapshot: Snapshot, threshold: float) -> int:
@@ -116,9 +258,7 @@ def _describe(
     weights = snapshot.units.weights[units]
     held = cohesion(snapshot.oracle, units, weights, threshold)
     places = snapshot.members(units)
-    # A star was drawn around its first unit; another member may rank higher and be no twin of the rest.
-    choice = snapshot.members(units[:1]) if linkage is Linkage.STAR else places
-    keeper_place = int(choice[np.argmin(rank[choice])])
+    keeper_place = _keeper_place(snapshot, units, rank, linkage)
     keeper = images[keeper_place]
     keeper_unit = snapshot.units.of_image[keeper_place]
     similarity = dict(
@@ -143,6 +283,14 @@ def _describe(
         evidence=weakest,
         links_out=int((weights * hood.degree[units]).sum()) - 2 * held.within,
     )
+
+
+def _keeper_place(
+    snapshot: Snapshot, units: NDArray[np.int64], rank: NDArray[np.int64], linkage: Linkage
+) -> int:
+    # A star was drawn around its first unit; another member may rank higher and be no twin of the rest.
+    choice = snapshot.members(units[:1] if linkage is Linkage.STAR else units)
+    return int(choice[np.argmin(rank[choice])])
 
 
 def _member(snapshot: Snapshot, image: ImageRecord, keeper: ImageRecord, similarity: float) -> Member:

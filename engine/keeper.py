@@ -1,9 +1,13 @@
-"""Which copy to keep: a list of rules, each a way to order images, the first that tells two apart decides."""
+"""Which copy to keep: one that somebody chose to keep, else what a list of rules says.
+
+Each rule is a way to order images; the first that tells two apart decides.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
@@ -76,12 +80,17 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 DEFAULT_RULES = ("pixels", "sharpness", "bytes", "exif", "path")
 
 
-def keeper_order(images: Sequence[KeeperFacts], rules: Sequence[str] = DEFAULT_RULES) -> Numbers:
+def keeper_order(
+    images: Sequence[KeeperFacts],
+    rules: Sequence[str] = DEFAULT_RULES,
+    kept: AbstractSet[str] = frozenset(),
+) -> Numbers:
     """Rank images by how much they are worth keeping.
 
     Args:
         images: n images.
         rules: names of `RULES`, the most important first; ties after the last break by id.
+        kept: ids of images that somebody chose to keep: they come before all others, whatever the rules.
 
     Returns:
         int64 [n], the rank of each image; 0 is the first to keep.
@@ -92,7 +101,7 @@ def keeper_order(images: Sequence[KeeperFacts], rules: Sequence[str] = DEFAULT_R
     for rule in rules:
         if rule not in RULES:
             raise InvalidValue(f"no keeper rule {rule!r}: choose from {', '.join(RULES)}")
-    keys = [(*(RULES[rule](image) for rule in rules), image.id) for image in images]
+    keys = [(image.id not in kept, *(RULES[rule](image) for rule in rules), image.id) for image in images]
     ranks = np.empty(len(keys), dtype=np.int64)
     ranks[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
     return ranks

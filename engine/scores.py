@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,47 +17,58 @@ _NOBODY = -1
 _UNITS_AT_ONCE = 4096
 
 
-def score_images(snapshot: Snapshot, isolation: float) -> list[Uniqueness]:
-    """Scores of all images: most unique first, images without a score last, ties by id.
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Scores of the images of a snapshot, each at its place.
 
-    Args:
-        snapshot: what the dataset holds.
-        isolation: b of the formula, in [0, 1).
+    Attributes:
+        values: float64 [n], u in [0, 1]; NaN for flat images without a twin.
+        percentiles: float64 [n], in [0, 100]; NaN without a score.
+        nearest: int64 [n], place of the most similar other image; -1 if there is none.
+        similarity: float64 [n], to it.
     """
+
+    values: NDArray[np.float64]
+    percentiles: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+
+
+def score_places(snapshot: Snapshot) -> Scores:
+    """Score every image, at its place in the snapshot."""
     other, similarity = _nearest_images(snapshot)
     low_information = np.array([image.low_information for image in snapshot.images], np.bool_)
     values = uniqueness(
         np.where(other == _NOBODY, np.nan, similarity),
-        isolation,
+        snapshot.isolation,
         low_information=low_information,
         has_identical_twin=(other != _NOBODY) & low_information,
     )
-    ranks = percentile(values)
-    scores = [_uniqueness(snapshot, place, other, similarity, values, ranks) for place in range(len(other))]
+    return Scores(values, percentile(values), other, similarity)
+
+
+def score_images(snapshot: Snapshot) -> list[Uniqueness]:
+    """Scores of all images: most unique first, images without a score last, ties by id."""
+    scored = score_places(snapshot)
+    scores = [_uniqueness(snapshot, place, scored) for place in range(len(snapshot.images))]
     return sorted(scores, key=lambda s: (s.score is None, -(s.score or 0.0), s.id))
 
 
-def _uniqueness(
-    snapshot: Snapshot,
-    place: int,
-    other: NDArray[np.int64],
-    similarity: NDArray[np.float64],
-    values: NDArray[np.float64],
-    ranks: NDArray[np.float64],
-) -> Uniqueness:
+def _uniqueness(snapshot: Snapshot, place: int, scores: Scores) -> Uniqueness:
     image = snapshot.images[place]
-    nearest = None if other[place] == _NOBODY else snapshot.images[other[place]]
-    scored = not np.isnan(values[place])
+    other = scores.nearest[place]
+    nearest = None if other == _NOBODY else snapshot.images[other]
+    scored = not np.isnan(scores.values[place])
     return Uniqueness(
         id=image.id,
         path=image.path,
         width=image.width,
         height=image.height,
-        score=float(values[place]) if scored else None,
-        percentile=float(ranks[place]) if scored else None,
+        score=float(scores.values[place]) if scored else None,
+        percentile=float(scores.percentiles[place]) if scored else None,
         nearest_id=nearest.id if nearest else None,
         nearest_path=nearest.path if nearest else None,
-        nearest_similarity=float(shown(similarity[place])) if nearest else None,
+        nearest_similarity=float(shown(scores.similarity[place])) if nearest else None,
     )
 
 
@@ -75,7 +87,7 @@ def _nearest_images(snapshot: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.f
 
 
 def _from_joins(snapshot: Snapshot, other: NDArray[np.int64], similarity: NDArray[np.float64]) -> None:
-    numbers, nearest, found = snapshot.catalog.nearest()
+    numbers, nearest, found = snapshot.relations.nearest()
     known = nearest >= 0
     numbers, nearest, found = numbers[known], nearest[known], found[known]
     units = snapshot.units

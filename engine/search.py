@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.embedding import embed_padded
 from twinlens.engine.errors import DatasetCorrupt, DecodeError, TextNotSupported
 from twinlens.engine.index import FlatIndex
 from twinlens.engine.results import Neighbour
-from twinlens.engine.sight import Looker, Sight
-from twinlens.engine.similarity import Mask, Units, shown, unit_rows
+from twinlens.engine.sight import Box, Known, Looker, Sight
+from twinlens.engine.similarity import Mask, Units, pairwise, shown, spans, unit_rows
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.storage import is_writable, storage_errors
-from twinlens.engine.types import Embedder, TextEmbedder
+from twinlens.engine.types import Embedder, Probe, TextEmbedder
 
 INDEX_FILE = "index.faiss"
+_UNITS_AT_ONCE = 16_384
 
 
 def open_index(snapshot: Snapshot, folder: Path) -> FlatIndex:
@@ -38,51 +42,67 @@ def open_index(snapshot: Snapshot, folder: Path) -> FlatIndex:
     return index
 
 
-def by_id(snapshot: Snapshot, index: FlatIndex, id_: str, k: int) -> list[Neighbour]:
-    """The k images most similar to an image of the dataset, itself left out.
-
-    Raises:
-        InvalidValue: no such image.
-    """
-    image = snapshot.find(id_)
-    unit = int(snapshot.units.of_image[snapshot.position[id_]])
-    twins = _identical(snapshot, image.digest, image.pixel_digest) - {id_}
-    found = dict.fromkeys(twins, 1.0)
-    if not image.low_information:
-        query = unit_rows(snapshot.rows[[snapshot.units.rows[unit]]])[0]
-        found |= _similar(snapshot, index, query, k + 1 + _rejections_of(snapshot, unit)) | found
-    found.pop(id_, None)
-    return _best(
-        snapshot, {other: s for other, s in found.items() if not _rejected(snapshot, unit, other)}, k
-    )
-
-
-def by_image(
-    snapshot: Snapshot, index: FlatIndex, embedder: Embedder, image: str | Path | bytes, k: int, shape: int
-) -> list[Neighbour]:
-    """The k images most similar to an image file, which takes the way that stored images took.
+def probe_image(embedder: Embedder, image: str | Path | bytes, shape: int) -> Probe:
+    """An image file, given by its path or its bytes, on the way that stored images took.
 
     Raises:
         DecodeError: the image cannot be read.
     """
-    looker = Looker(embedder, DecodeLimits(), hashes=False, known=frozenset())
-    seen = looker.look_at_bytes(image) if isinstance(image, bytes) else looker.look(str(image))
-    if isinstance(seen, DecodeError):
-        raise (
-            seen
-            if isinstance(image, bytes)
-            else DecodeError(f"{image}: {seen.reason}", stage=seen.stage, retryable=seen.retryable)
-        )
-    assert isinstance(seen, Sight)
-    found = dict.fromkeys(_identical(snapshot, seen.digest, seen.pixel_digest), 1.0)
-    if not seen.low_information:
-        row = embed_padded(embedder, [seen.prepared], shape).astype(np.float16)
-        found = _similar(snapshot, index, unit_rows(row)[0], k) | found
-    return _best(snapshot, found, k)
+    looker = _looker(embedder, DecodeLimits())
+    if isinstance(image, bytes):
+        (probe,) = _probes(embedder, [looker.look_at_bytes(image)], shape)
+    else:
+        (probe,) = _probes(embedder, [looker.look(str(image))], shape)
+    if isinstance(probe, Probe):
+        return probe
+    if isinstance(image, bytes):
+        raise probe
+    raise DecodeError(f"{image}: {probe.reason}", stage=probe.stage, retryable=probe.retryable)
 
 
-def by_text(snapshot: Snapshot, index: FlatIndex, embedder: Embedder, text: str, k: int) -> list[Neighbour]:
-    """The k images that a text describes best.
+def probe_parts(
+    embedder: Embedder, images: Sequence[tuple[bytes, Box | None]], shape: int, limits: DecodeLimits
+) -> list[Probe | DecodeError]:
+    """Image files, or parts of them, embedded together; what cannot be read is an answer, not an exception.
+
+    Args:
+        embedder: the model of the dataset.
+        images: bytes of each file, and which part of it is meant; the whole image where that is None.
+        shape: images embedded in one call.
+        limits: what is refused before decoding.
+    """
+    looker = _looker(embedder, limits)
+    probes = _probes(embedder, [looker.look_at_bytes(data, box) for data, box in images], shape)
+    # A part of a file is not what the file is identical to.
+    return [
+        replace(probe, digest=None) if box is not None and isinstance(probe, Probe) else probe
+        for probe, (_, box) in zip(probes, images, strict=True)
+    ]
+
+
+def _looker(embedder: Embedder, limits: DecodeLimits) -> Looker:
+    return Looker(embedder, limits, hashes=False, known=frozenset())
+
+
+def _probes(
+    embedder: Embedder, seen: Sequence[Sight | Known | DecodeError], shape: int
+) -> list[Probe | DecodeError]:
+    telling = [each for each in seen if isinstance(each, Sight) and not each.low_information]
+    rows = embed_padded(embedder, [each.prepared for each in telling], shape).astype(np.float16)
+    vectors = iter(unit_rows(rows))
+    probes: list[Probe | DecodeError] = []
+    for each in seen:
+        if isinstance(each, Sight):
+            vector = None if each.low_information else next(vectors)
+            probes.append(Probe(vector, each.digest, each.pixel_digest))
+        else:
+            assert isinstance(each, DecodeError)  # nothing is known to this looker
+            probes.append(each)
+    return probes
+
+
+def probe_texts(embedder: Embedder, texts: Sequence[str]) -> list[Probe]:
+    """Texts in the space of the images.
 
     Raises:
         TextNotSupported: the model takes images only.
@@ -92,8 +112,71 @@ def by_text(snapshot: Snapshot, index: FlatIndex, embedder: Embedder, text: str,
             f"model {embedder.description.name} takes images only: search by --image or --id, "
             "or index with a CLIP model"
         )
-    query = unit_rows(embedder.embed_texts([text]))[0]
-    return _best(snapshot, _similar(snapshot, index, query, k), k)
+    return [Probe(vector) for vector in unit_rows(embedder.embed_texts(texts))]
+
+
+def probe_id(snapshot: Snapshot, id_: str) -> Probe:
+    """An image of the dataset.
+
+    Raises:
+        InvalidValue: no such image.
+    """
+    image = snapshot.find(id_)
+    vector = None if image.low_information else unit_rows(snapshot.rows[[image.row]])[0]
+    return Probe(vector, image.digest, image.pixel_digest)
+
+
+def by_id(snapshot: Snapshot, index: FlatIndex, id_: str, k: int) -> list[Neighbour]:
+    """The k images most similar to an image of the dataset, itself left out.
+
+    Raises:
+        InvalidValue: no such image.
+    """
+    probe = probe_id(snapshot, id_)
+    unit = int(snapshot.units.of_image[snapshot.position[id_]])
+    found = _found(snapshot, index, probe, k + 1 + _rejections_of(snapshot, unit))
+    found.pop(id_, None)
+    return _best(
+        snapshot, {other: s for other, s in found.items() if not _rejected(snapshot, unit, other)}, k
+    )
+
+
+def by_probe(snapshot: Snapshot, index: FlatIndex, probe: Probe, k: int) -> list[Neighbour]:
+    """The k images most similar to what is searched for, most similar first, ties by id."""
+    return _best(snapshot, _found(snapshot, index, probe, k), k)
+
+
+def by_all(snapshot: Snapshot, probes: Sequence[Probe], k: int) -> list[Neighbour]:
+    """The k images most similar to all of several probes, each as similar as to the least of them."""
+    units = snapshot.units
+    least = np.full(len(units), 1.0)
+    for probe in probes:
+        least = np.minimum(least, _similarity_of_units(snapshot, probe))
+    found = {
+        snapshot.images[place].id: float(least[unit])
+        for unit in np.argsort(-least, kind="stable")[:k]
+        if not units.low_information[unit]
+        for place in snapshot.members(np.array([unit])).tolist()
+    }
+    return _best(snapshot, found, k)
+
+
+def _similarity_of_units(snapshot: Snapshot, probe: Probe) -> NDArray[np.float64]:
+    if probe.vector is None:
+        return np.zeros(len(snapshot.units))
+    rows = snapshot.units.rows
+    blocks = [
+        pairwise(each := unit_rows(snapshot.rows[rows[span]]), np.broadcast_to(probe.vector, each.shape))
+        for span in spans(0, len(rows), _UNITS_AT_ONCE)
+    ]
+    return np.concatenate([np.empty(0), *blocks])
+
+
+def _found(snapshot: Snapshot, index: FlatIndex, probe: Probe, k: int) -> dict[str, float]:
+    identical = dict.fromkeys(_identical(snapshot, probe.digest, probe.pixel_digest), 1.0)
+    if probe.vector is None:
+        return identical
+    return _similar(snapshot, index, probe.vector, k) | identical
 
 
 def _similar(snapshot: Snapshot, index: FlatIndex, query: Units, k: int) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from twinlens.engine.catalog import Catalog, ImageRecord
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import PairBlock, self_join
+from twinlens.engine.kept_pairs import KeptPairs, PairSource
 from twinlens.engine.neighbourhood import Neighbourhood, neighbourhood
 from twinlens.engine.results import Evidence
-from twinlens.engine.similarity import Similarities
+from twinlens.engine.similarity import Mask, Similarities
 from twinlens.engine.types import ModelDescription
+from twinlens.engine.uniqueness import PRIOR_ISOLATION
 from twinlens.engine.units import Units, embedding_blocks, identity_block, make_units
 from twinlens.engine.vectors import Rows, VectorFile
 
@@ -33,8 +35,12 @@ class Snapshot:
         units: the images collapsed.
         kept_from: the catalog holds all pairs of units at or above this similarity.
         description: of the model.
-        catalog: where the pairs are.
+        catalog: where it was read from.
+        relations: where its pairs and nearest others are.
         device: where joins run.
+        isolation: b of the uniqueness formula.
+        rejections: pairs of ids that are not duplicates.
+        kept: ids of images that somebody wants to keep.
         linked: pairs of units (a < b) that are twins at any threshold, by other evidence.
     """
 
@@ -45,7 +51,11 @@ class Snapshot:
     kept_from: float
     description: ModelDescription
     catalog: Catalog
+    relations: PairSource
     device: str
+    isolation: float
+    rejections: tuple[tuple[str, str], ...] = ()
+    kept: frozenset[str] = frozenset()
     linked: frozenset[tuple[int, int]] = frozenset()
 
     @classmethod
@@ -55,16 +65,45 @@ class Snapshot:
         """Read the generation that the catalog holds now."""
         with catalog.reading():
             images = catalog.images()
+            rejections = tuple(catalog.rejections())
             return cls(
                 generation=int(catalog.meta("generation")),
                 images=images,
                 rows=vectors.rows(int(catalog.meta("rows"))),
-                units=make_units(images, catalog.rejections()),
+                units=make_units(images, rejections),
                 kept_from=float(catalog.meta("kept_from")),
                 description=description,
                 catalog=catalog,
+                relations=catalog,
                 device=device,
+                isolation=isolation_of(catalog, description),
+                rejections=rejections,
+                kept=frozenset(catalog.kept()),
             )
+
+    @classmethod
+    def copy(
+        cls, catalog: Catalog, vectors: VectorFile, description: ModelDescription, device: str
+    ) -> Snapshot:
+        """Read the generation that the catalog holds now, to be asked from any thread at any later time.
+
+        Images that were added and not compared yet are left out: of them, nothing is known.
+        """
+        with catalog.reading():
+            read = cls.read(catalog, vectors, description, device)
+            copied = replace(read, relations=KeptPairs.copy(catalog, read.kept_from))
+        return copied.select(np.array([image.unit is not None for image in read.images], np.bool_))
+
+    def select(self, chosen: Mask) -> Snapshot:
+        """The same generation as if it held some images only.
+
+        Args:
+            chosen: bool [n], in the order of `images`.
+        """
+        if chosen.all():
+            return self
+        images = [self.images[place] for place in np.flatnonzero(chosen)]
+        return replace(self, images=images, units=make_units(images, self.rejections))
 
     @cached_property
     def position(self) -> dict[str, int]:
@@ -106,7 +145,7 @@ class Snapshot:
     def _kept_pairs(self, threshold: float) -> Iterator[PairBlock]:
         """Pairs in the catalog's numbers: from the catalog where it holds them all, else joined anew."""
         if threshold >= self.kept_from:
-            return self.catalog.pairs(threshold)
+            return self.relations.pairs(threshold)
         skip = np.ones(len(self.rows), np.bool_)
         skip[self.units.kept_as[self.units.kept_as >= 0]] = False
         return self_join(self.rows, threshold, device=self.device, skip=skip)
@@ -143,3 +182,10 @@ class Snapshot:
     def _by_unit(self) -> list[NDArray[np.int64]]:
         order = np.argsort(self.units.of_image, kind="stable")
         return np.split(order, np.cumsum(self.units.weights)[:-1]) if len(self.units) else []
+
+
+def isolation_of(catalog: Catalog, description: ModelDescription) -> float:
+    """The b of the uniqueness formula: the model's, else as measured on this dataset, else the prior."""
+    if description.isolation is not None:
+        return description.isolation
+    return float(catalog.meta("isolation", repr(PRIOR_ISOLATION)))

@@ -21,6 +21,20 @@ Embeddings: TypeAlias = NDArray[np.float32]
 """float32 [n, dim], rows of unit length."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """What is searched for.
+
+    Attributes:
+        vector: float64 [dim], unit length; None for a flat image, which is like its identical twins only.
+        digest, pixel_digest: what makes an image of the dataset identical; None where unknown.
+    """
+
+    vector: NDArray[np.float64] | None
+    digest: bytes | None = None
+    pixel_digest: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class DecodePolicy:
     """How far a JPEG may be reduced while it is decoded.

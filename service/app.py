@@ -17,6 +17,9 @@ from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.errors import InputError, TwinLensError
 from twinlens.service.access import AccessLog
 from twinlens.service.bodies import BodyReader
+from twinlens.service.explore import describe as explore_openapi
+from twinlens.service.explore import routes as explore
+from twinlens.service.explore.desk import open_desk
 from twinlens.service.fetch import Fetcher, FetchLimits
 from twinlens.service.json_answers import StrictJson
 from twinlens.service.keys import KeyStore
@@ -51,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(AccessLog, metrics=metrics, failed=_failure)
     app.include_router(matching.router(settings))
+    app.include_router(explore.router())
     app.add_api_route(
         "/healthz",
         _health,
@@ -107,7 +111,8 @@ async def _services(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
         seconds=settings.request_seconds,
     )
     try:
-        yield Services(settings, metrics, keys, bodies, loader, collections)
+        async with open_desk(settings, keys, bodies) as desk:
+            yield Services(settings, metrics, keys, bodies, loader, collections, desk)
     finally:
         await fetcher.aclose()
         loader.close()
@@ -132,13 +137,15 @@ async def _failure(request: Request, error: Exception) -> Response:
         )
     if request.url.path.startswith(matching.PREFIX):
         return matching.failure(request, error)
-    return StrictJson({"detail": "the server failed at this request"}, status_code=500)
+    return explore.failure(request, error)
 
 
 async def _http_failure(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if request.url.path.startswith(matching.PREFIX):
         return matching.http_failure(request, error.status_code)
+    if request.url.path.startswith(explore.PREFIX):
+        return explore.http_failure(request, error.status_code, error.headers)
     return StrictJson({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
@@ -154,7 +161,9 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         services: Services | None = getattr(app.state, "services", None)
-        matching_openapi.complete(document, keys=services is not None and services.keys.any())
+        keys = services is not None and services.keys.any()
+        matching_openapi.complete(document, keys=keys)
+        explore_openapi.complete(document, keys=keys)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

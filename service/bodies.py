@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -76,7 +76,7 @@ class BodyReader:
         held = 0
         try:
             async with self._in_time():
-                if _declared(request) > self._max_bytes:
+                if declared_bytes(request) > self._max_bytes:
                     await self._refuse(request)
                 async for chunk in request.stream():
                     self._held += len(chunk)
@@ -111,16 +111,32 @@ class BodyReader:
 
         A client that waits for `100 Continue` has sent nothing yet and is told at once.
         """
-        if request.headers.get("expect", "").lower() != "100-continue":
-            drained = 0
-            async for chunk in request.stream():
-                drained += len(chunk)
-                if drained > DRAINED_BYTES:
-                    break
+        if not expects_continue(request):
+            await drain(request.stream())
         raise BodyTooLarge(
             f"the body has more than {self._max_bytes:,} bytes: send fewer or smaller images in one "
             "request, or raise TWINLENS_MAX_BODY_BYTES"
         )
+
+
+async def drain(body: AsyncIterable[bytes]) -> None:
+    """Throw the rest of a refused body away, up to `DRAINED_BYTES`."""
+    drained = 0
+    async for chunk in body:
+        drained += len(chunk)
+        if drained > DRAINED_BYTES:
+            break
+
+
+def declared_bytes(request: Request) -> int:
+    """Size of the body by the headers of a request, 0 if they do not say."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+def expects_continue(request: Request) -> bool:
+    """True if a client sends its body only after `100 Continue`, which the first read sends."""
+    return request.headers.get("expect", "").lower() == "100-continue"
 
 
 def parse_object(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
@@ -166,11 +182,6 @@ def parse_object(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
 
 def _too_deep() -> InvalidValue:
     return InvalidValue(f"the body is nested too deeply: {MAX_DEPTH} levels of objects and arrays are read")
-
-
-def _declared(request: Request) -> int:
-    length = request.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -12,6 +12,9 @@ import typer
 from twinlens.service import console, output
 from twinlens.service.auth import ANONYMOUS
 from twinlens.service.cli_options import HomeOption, JsonOption, settings_from
+from twinlens.service.database import Database
+from twinlens.service.explore.datasets import DatasetStore
+from twinlens.service.explore.layout import LAYOUT
 from twinlens.service.keys import Key, KeyStore
 from twinlens.service.matching.collections import CollectionStore
 from twinlens.service.settings import Settings
@@ -24,7 +27,8 @@ def create(
     name: Annotated[str, typer.Option("--name", help="What you call it.", show_default=False)],
     home: HomeOption = None,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="Give it the collections that were made without a key.")
+        bool,
+        typer.Option("--adopt", help="Give it the datasets and collections that were made without a key."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -71,6 +75,9 @@ def _adopt(settings: Settings, owner: str) -> None:
         store = CollectionStore(settings.collections_file, max_records=settings.max_collection_records)
         with closing(store):
             store.adopt(ANONYMOUS, owner)
+    if settings.datasets_file.exists():
+        with closing(Database(settings.datasets_file, LAYOUT)) as database:
+            DatasetStore(database).adopt(ANONYMOUS, owner)
 
 
 def _keys(home: Path | None) -> closing[KeyStore]:

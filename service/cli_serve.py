@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,24 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; localhost.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port; 8000. 0 takes a free one.")] = None,
     home: HomeOption = None,
+    dataset: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--dataset", help="Dataset made on the command line; may be repeated.", show_default=False
+        ),
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(help="Name or id of the key those datasets belong to.", show_default=False)
+    ] = None,
+    allow_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--allow-root", help="Folder below which clients may index; may be repeated.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of datasets made over REST; auto.", show_default=False)
+    ] = None,
     allow_anonymous: Annotated[
         bool | None, typer.Option("--allow-anonymous", help="Serve a public address without keys.")
     ] = None,
@@ -24,11 +43,15 @@ def serve(
         bool | None, typer.Option("--allow-private-urls", help="Fetch images from private addresses.")
     ] = None,
 ) -> None:
-    """Serve image matching over REST. The environment (TWINLENS_...) holds the other settings."""
+    """Serve datasets and image matching over REST. The environment (TWINLENS_...) holds the other settings."""
     settings = settings_from(
         host=host,
         port=port,
         home=home,
+        datasets=tuple(map(Path.absolute, dataset)) if dataset else None,
+        owner=owner,
+        allowed_roots=tuple(map(Path.absolute, allow_root)) if allow_root else None,
+        model=model,
         allow_anonymous=allow_anonymous,
         allow_private_urls=allow_private_urls,
     )

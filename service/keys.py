@@ -163,12 +163,18 @@ class KeyStore:
         rows = self._file.rows(live, digest)
         return next((_key(row[:-1]) for row in rows if hmac.compare_digest(row[-1], digest)), None)
 
-    def secret_of(self, api_key: str) -> str | None:
-        """The secret of a live key, for HS256."""
+    def with_secret(self, api_key: str) -> tuple[Key, str] | None:
+        """A live key and its secret, for HS256."""
         if not api_key.isascii():
             return None
-        rows = self._file.rows("SELECT api_secret FROM keys WHERE api_key = ? AND revoked IS NULL", api_key)
-        return str(rows[0][0]) if rows else None
+        live = f"SELECT {_COLUMNS}, api_secret FROM keys WHERE api_key = ? AND revoked IS NULL"
+        rows = self._file.rows(live, api_key)
+        return (_key(rows[0][:-1]), str(rows[0][-1])) if rows else None
+
+    def secret_of(self, api_key: str) -> str | None:
+        """The secret of a live key."""
+        found = self.with_secret(api_key)
+        return found[1] if found else None
 
     def close(self) -> None:
         """Let go of the file; the next call opens it again."""

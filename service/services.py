@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twinlens.service.bodies import BodyReader
+from twinlens.service.explore.desk import Desk
 from twinlens.service.keys import KeyStore
 from twinlens.service.matching.collections import CollectionStore
 from twinlens.service.matching.images import ImageLoader
@@ -22,3 +23,4 @@ class Services:
     bodies: BodyReader
     loader: ImageLoader
     collections: CollectionStore
+    explore: Desk

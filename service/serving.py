@@ -14,6 +14,9 @@ import uvicorn
 from twinlens.engine.errors import AddressInUse, ServiceError
 from twinlens.service.app import create_app
 from twinlens.service.auth import check_exposure
+from twinlens.service.database import Database
+from twinlens.service.explore.desk import owner_key
+from twinlens.service.explore.layout import LAYOUT as DATASETS_LAYOUT
 from twinlens.service.keys import KeyStore
 from twinlens.service.logs import log_to_stdout
 from twinlens.service.matching.collections import CollectionStore
@@ -31,15 +34,19 @@ def serve(settings: Settings) -> None:
         UnsafeAddress: a public address, and no key.
         AddressInUse: the port is taken.
         NotAStore: a file in its folder is damaged, or of something else.
+        DatasetError: one of the datasets it was to serve cannot be opened.
+        InvalidValue: their owner is no live key.
         ServiceError: the address is not one of this machine, or the folder cannot be used.
     """
     keys = KeyStore(settings.home)
     try:
         check_exposure(settings.host, keys, allow_anonymous=settings.allow_anonymous)
+        _check_datasets(settings, keys)
     finally:
         keys.close()
-    # The app opens it when it starts, where a failure would be a traceback in the log.
+    # The app opens them when it starts, where a failure would be a traceback in the log.
     CollectionStore(settings.collections_file, max_records=settings.max_collection_records).close()
+    Database(settings.datasets_file, DATASETS_LAYOUT).close()
     sockets = listen(settings.host, settings.port)
     log_to_stdout()
     keep_freed_memory()
@@ -57,6 +64,15 @@ def serve(settings: Settings) -> None:
         lifespan="on",
     )
     _AnnouncedServer(config, _where(settings.host, sockets)).run(sockets=sockets)
+
+
+def _check_datasets(settings: Settings, keys: KeyStore) -> None:
+    if settings.datasets:
+        from twinlens.engine.dataset import Dataset
+
+        owner_key(settings.owner, keys)
+        for folder in settings.datasets:
+            Dataset.open(folder).close()
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

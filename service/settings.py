@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class DistanceUnit(StrEnum):
@@ -66,6 +67,28 @@ class Settings(BaseSettings):
         url_concurrency: downloads at a time, of all requests together.
         url_redirects: redirects followed.
         allow_private_urls: fetch from private, loopback and link-local addresses as well.
+        datasets: folders of datasets made on the command line that are served, as one text with ":" between
+            them.
+        owner: name or id of the key that those datasets belong to.
+        model: of datasets that are made over REST; "auto" takes CLIP where its weights can be had.
+        device: where models and joins run: "cpu", "cuda", or "auto" for CUDA where there is one.
+        index_processes: datasets that are indexed at a time, each in a process of its own.
+        allowed_roots: folders below which `process` and `POST /dataset` may take images from, as one text with
+            ":" between them; none unless given.
+        public_url: what clients reach this server by, such as "https://twins.example.com", where that is not
+            what their requests say.
+        max_upload_bytes: largest request that uploads files, archives included.
+        max_upload_file_bytes: largest image file in an upload or in an archive.
+        max_upload_files: files in one request, or in one archive.
+        max_unpacked_bytes: what an archive may unpack to.
+        max_annotation_rows: rows of one file of labels.
+        max_nearest: images that one search shows.
+        max_pairs: pairs that one similarity threshold may have, identical copies counted once.
+        queries_waiting: searches that wait for a model; more are told to come again (429).
+        url_signature_seconds: how long, at least, the URL of an image can be loaded.
+        anchor_seconds: how long an image that was uploaded to be searched for is remembered.
+        jwt_max_seconds: longest time from `iat` to `exp` that a JWT may have; any unless given.
+        page_cache_bytes: memory for answers of explore that were written out.
         shutdown_seconds: how long running requests may take to finish when the server is told to stop.
     """
 
@@ -94,7 +117,44 @@ class Settings(BaseSettings):
     url_concurrency: int = Field(default=16, ge=1)
     url_redirects: int = Field(default=5, ge=0)
     allow_private_urls: bool = False
+    datasets: Annotated[tuple[Path, ...], NoDecode] = ()
+    owner: str | None = None
+    model: str = "auto"
+    device: str = "auto"
+    index_processes: int = Field(default=1, ge=1)
+    allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")
+    max_upload_bytes: int = Field(default=2 * 2**30, ge=1024)
+    max_upload_file_bytes: int = Field(default=200 * 2**20, ge=1)
+    max_upload_files: int = Field(default=100_000, ge=1)
+    max_unpacked_bytes: int = Field(default=16 * 2**30, ge=1)
+    max_annotation_rows: int = Field(default=5_000_000, ge=1)
+    max_nearest: int = Field(default=1000, ge=1)
+    max_pairs: int = Field(default=50_000_000, ge=1)
+    queries_waiting: int = Field(default=256, ge=1)
+    url_signature_seconds: int = Field(default=3600, ge=1)
+    anchor_seconds: int = Field(default=86_400, ge=1)
+    jwt_max_seconds: int | None = Field(default=None, ge=1)
+    page_cache_bytes: int = Field(default=64 * 2**20, ge=0)
     shutdown_seconds: int = Field(default=30, ge=1)
+
+    @field_validator("allowed_roots", "datasets", mode="before")
+    @classmethod
+    def _split_folders(cls, value: object) -> object:
+        """One text with ":" between its folders, as in PATH."""
+        if not isinstance(value, str):
+            return value
+        return tuple(Path(part).absolute() for part in value.split(os.pathsep) if part)
+
+    @property
+    def datasets_file(self) -> Path:
+        """Where what the server remembers of datasets is."""
+        return self.home / "datasets.sqlite"
+
+    @property
+    def datasets_folder(self) -> Path:
+        """Where the files of datasets are that were made over REST."""
+        return self.home / "datasets"
 
     @property
     def collections_file(self) -> Path:

@@ -14,9 +14,9 @@ from typing import Any
 
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.hashing import PackedHash
+from twinlens.service.database import Database, Layout
 from twinlens.service.matching import rows
 from twinlens.service.matching.codes import CodeCache, nearest_places
-from twinlens.service.matching.database import Database
 from twinlens.service.matching.distances import HashType
 from twinlens.service.matching.filters import Predicate
 from twinlens.service.matching.rows import Insertion, Record
@@ -25,6 +25,40 @@ __all__ = ["CACHE_BYTES", "CollectionStore", "Insertion", "Record"]
 
 CACHE_BYTES = 256 * 2**20
 """Memory for hashes unless told otherwise: those of 1.8 million records."""
+
+
+_MIGRATIONS = (
+    # Row numbers are never used again, so that they are the order of insertion. Hashes come before the
+    # fields: long fields end on pages of their own, which loading the hashes then need not read.
+    """
+    CREATE TABLE collections (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        inserted INTEGER NOT NULL DEFAULT 0,
+        deleted INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (owner, name)
+    );
+    CREATE TABLE records (
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        collection INTEGER NOT NULL REFERENCES collections(number),
+        id TEXT NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        bmh1 BLOB NOT NULL CHECK (length(bmh1) = 121),
+        phash BLOB NOT NULL CHECK (length(phash) = 8),
+        fields TEXT NOT NULL,
+        UNIQUE (collection, id)
+    );
+    CREATE INDEX records_in_order ON records (collection, row);
+    """,
+)
+
+_LAYOUT = Layout(
+    application=0x544C434F,  # "TLCO"
+    migrations=_MIGRATIONS,
+    content="image-matching collections",
+)
 
 
 class CollectionStore:
@@ -46,7 +80,7 @@ class CollectionStore:
     """
 
     def __init__(self, path: Path, *, max_records: int, cache_bytes: int = CACHE_BYTES) -> None:
-        self._database = Database(path)
+        self._database = Database(path, _LAYOUT)
         self._max_records = max_records
         self._cache = CodeCache(cache_bytes)
 

@@ -48,6 +48,19 @@ def test_the_first_rule_that_tells_images_apart_decides() -> None:
     assert DEFAULT_RULES == ("pixels", "sharpness", "bytes", "exif", "path")
 
 
+def test_a_kept_image_comes_before_all_others_whatever_the_rules() -> None:
+    worst = replace(PLAIN, id="worst", width=1, sharpness=0.0, size=1, exif_tags=0, path="z.jpg")
+    images = [*BETTER.values(), worst]
+    for rules in (DEFAULT_RULES, *([rule] for rule in RULES), []):
+        assert keeper_order(images, rules, frozenset({"worst"}))[-1] == 0
+
+
+def test_kept_images_are_ranked_among_themselves_by_the_rules() -> None:
+    images = [replace(PLAIN, id=id_, size=size) for id_, size in (("a", 9), ("b", 5), ("c", 1), ("d", 7))]
+    assert keeper_order(images, ["bytes"], {"c", "d"}).tolist() == [2, 3, 1, 0]
+    assert keeper_order(images, ["bytes"], {"nobody"}).tolist() == [0, 2, 3, 1]
+
+
 def test_an_unknown_sharpness_is_the_least_sharp() -> None:
     unknown = replace(PLAIN, id="a", sharpness=float("nan"))
     blurred = replace(PLAIN, id="b", sharpness=0.0)

@@ -1,4 +1,4 @@
-"""The SQLite file of collections: opening, transactions, and what its errors mean to the operator.
+"""A SQLite file of the service: opening, transactions, and what its errors mean to the operator.
 
 One connection writes, one transaction at a time; readers have connections of their own and see the state
 in which their transaction began, whatever is written meanwhile (WAL). A commit is on disk when it returns
@@ -14,39 +14,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from twinlens.engine.errors import NotAStore, ServiceError, StorageFull
 from twinlens.engine.storage import FULL, room_left
 
-MIGRATIONS = (
-    # Row numbers are never used again, so that they are the order of insertion. Hashes come before the
-    # fields: long fields end on pages of their own, which loading the hashes then need not read.
-    """
-    CREATE TABLE collections (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        owner TEXT NOT NULL,
-        name TEXT NOT NULL,
-        inserted INTEGER NOT NULL DEFAULT 0,
-        deleted INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (owner, name)
-    );
-    CREATE TABLE records (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        collection INTEGER NOT NULL REFERENCES collections(number),
-        id TEXT NOT NULL,
-        width INTEGER NOT NULL,
-        height INTEGER NOT NULL,
-        bmh1 BLOB NOT NULL CHECK (length(bmh1) = 121),
-        phash BLOB NOT NULL CHECK (length(phash) = 8),
-        fields TEXT NOT NULL,
-        UNIQUE (collection, id)
-    );
-    CREATE INDEX records_in_order ON records (collection, row);
-    """,
-)
-
-_APPLICATION = 0x544C434F  # "TLCO"
 _WAIT_SECONDS = 30
 _PAUSE_SECONDS = 0.02
 _IDLE_READERS = 8
@@ -58,6 +31,21 @@ _HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _LITTLE_ROOM = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What such a file holds.
+
+    Attributes:
+        application: SQLite's application_id, which tells it from other databases.
+        migrations: SQL from each version to the next, the first of which makes the tables.
+        content: what is in it, for messages.
+    """
+
+    application: int
+    migrations: tuple[str, ...]
+    content: str
+
+
 class Database:
     """The file at `path`, made with its folder if there is none. Threads may share it.
 
@@ -67,8 +55,9 @@ class Database:
         ServiceError: it cannot be read or written, or is closed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, layout: Layout) -> None:
         self.path = path
+        self._layout = layout
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -77,7 +66,7 @@ class Database:
             _make_file(path)
             self._writer = self._connect()
             try:
-                _prepare(self._writer, path)
+                _prepare(self._writer, path, layout)
             except BaseException:
                 self._writer.close()
                 raise
@@ -139,7 +128,7 @@ class Database:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ServiceError("the collections are closed: the server is stopping")
+            raise ServiceError(f"the {self._layout.content} are closed: the server is stopping")
 
     def _connect(self) -> sqlite3.Connection:
         # autocommit: transactions are begun and ended by name, above alone.
@@ -149,6 +138,7 @@ class Database:
         )
         try:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             connection.close()
             raise
@@ -211,7 +201,7 @@ def _make_file(path: Path) -> None:
         os.close(folder)
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, layout: Layout) -> None:
     """Bring a file to this version, however many processes do so at once.
 
     SQLite does not wait for others while it begins a write-ahead log: two that wait might wait for each
@@ -220,7 +210,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
-            _bring_up_to_date(db, path)
+            _bring_up_to_date(db, path, layout)
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _HELD or time.monotonic() > until:
@@ -230,23 +220,23 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             time.sleep(_PAUSE_SECONDS)
 
 
-def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
+def _bring_up_to_date(db: sqlite3.Connection, path: Path, layout: Layout) -> None:
     """Check whose file it is before anything is changed, then make what is missing."""
     application, version, tables = _signature(db)
-    if (application, tables) != (0, 0) and application != _APPLICATION:
-        raise NotAStore(f"{path} is not a file of image-matching collections: move it away")
-    if version > len(MIGRATIONS):
+    if (application, tables) != (0, 0) and application != layout.application:
+        raise NotAStore(f"{path} is not a file of {layout.content}: move it away")
+    if version > len(layout.migrations):
         raise NotAStore(
-            f"{path} has format {version}, this TwinLens knows up to {len(MIGRATIONS)}: update it"
+            f"{path} has format {version}, this TwinLens knows up to {len(layout.migrations)}: update it"
         )
     db.execute("PRAGMA journal_mode = WAL")
-    if version == len(MIGRATIONS):
+    if version == len(layout.migrations):
         return
     db.execute("BEGIN IMMEDIATE")
     # Another process may have done it while this one waited.
     _, version, _ = _signature(db)
-    script = ";".join(MIGRATIONS[version:])
-    stamps = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {len(MIGRATIONS)}"
+    script = ";".join(layout.migrations[version:])
+    stamps = f"PRAGMA application_id = {layout.application}; PRAGMA user_version = {len(layout.migrations)}"
     # executescript commits what is open before it begins, so the statements are run one by one.
     for statement in f"{script};{stamps}".split(";"):
         db.execute(statement)

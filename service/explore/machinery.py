@@ -1,0 +1,82 @@
+"""What answers questions: imported when the first dataset is asked for, since it brings the engine along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twinlens.engine.decode import DecodeLimits, decode
+from twinlens.engine.types import Probe
+from twinlens.service.explore.answers import AnswerLimits
+from twinlens.service.explore.boxes import AskedBox
+from twinlens.service.explore.datasets import DatasetRow, DatasetStore
+from twinlens.service.explore.embedders import Embedders, ImageQuery
+from twinlens.service.explore.export_tasks import ExportTasks
+from twinlens.service.explore.exporting import Contents, Exporter, contents_of
+from twinlens.service.explore.library import Library
+from twinlens.service.explore.notes import NoteBook
+from twinlens.service.explore.pages import Pages
+from twinlens.service.explore.query import ExploreQuery
+from twinlens.service.explore.remembered import Remembered
+from twinlens.service.explore.signing import UrlSigner
+from twinlens.service.explore.view import View
+from twinlens.service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """Datasets, models, pages and exports."""
+
+    library: Library
+    embedders: Embedders
+    pages: Pages
+    exporter: Exporter
+
+    async def probe_image(self, row: DatasetRow, view: View, data: bytes, box: AskedBox | None) -> Probe:
+        """What an image file, or a part of it, searches for in a dataset.
+
+        Raises:
+            DecodeError: it cannot be read.
+            InvalidValue: the part lies outside.
+            Busy, ModelError: the model cannot be asked.
+        """
+        part = None
+        if box is not None:
+            image = await self.library.run(lambda: decode(data, limits=self.embedders.limits))
+            part = box.on(image.width, image.height)
+        shape = await self.library.ask(row, lambda dataset: dataset.shape)
+        return await self.embedders.probe(view.snapshot.description, ImageQuery(data, part, shape))
+
+    async def contents(self, row: DatasetRow, query: ExploreQuery) -> Contents:
+        """What an export of the answer to a question holds."""
+        return await contents_of(self.pages, row, query, None)
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self.exporter.aclose()
+        await self.embedders.aclose()
+        await self.library.aclose()
+
+
+def build(
+    settings: Settings,
+    notes: NoteBook,
+    remembered: Remembered,
+    datasets: DatasetStore,
+    tasks: ExportTasks,
+    signer: UrlSigner,
+) -> Machinery:
+    """Put it together; nothing is opened yet."""
+    library = Library(
+        notes,
+        AnswerLimits(nearest=settings.max_nearest, max_pairs=settings.max_pairs),
+        device=settings.device,
+        workers=settings.workers + 2,
+    )
+    embedders = Embedders(
+        device=settings.device,
+        limits=DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        waiting=settings.queries_waiting,
+    )
+    pages = Pages(library, embedders, remembered, cache_bytes=settings.page_cache_bytes)
+    exporter = Exporter(tasks, datasets, pages, signer, settings.datasets_folder)
+    return Machinery(library, embedders, pages, exporter)

@@ -1,0 +1,103 @@
+"""What was given out and must be known again: anchors of searches, and cluster ids.
+
+A cluster id is remembered with the question whose answer it was part of. Asked for its members, the server
+answers that question again, from its cache or anew: an id that is not part of the answer any more has
+changed its members, and is gone.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+
+import numpy as np
+
+from twinlens.engine.types import Probe
+from twinlens.service.database import Database
+from twinlens.service.explore.failures import NotFound
+
+_MOST_ANCHORS = 10_000
+_MOST_CLUSTERS = 1_000_000
+_PRUNE_EVERY = 1000
+
+
+class Remembered:
+    """Anchors and cluster ids of all datasets. Threads may share it; every method is one transaction."""
+
+    def __init__(self, database: Database, *, anchor_seconds: int) -> None:
+        """Reads nothing yet.
+
+        Args:
+            database: where they are.
+            anchor_seconds: how long an anchor can be used.
+        """
+        self._database = database
+        self._anchor_seconds = anchor_seconds
+
+    def add_anchor(self, dataset: str, fingerprint: str, probe: Probe) -> str:
+        """Remember what is searched for; its id."""
+        id_, moment = str(uuid.uuid4()), int(time.time())
+        vector = None if probe.vector is None else probe.vector.astype("<f8").tobytes()
+        with self._database.writing() as db:
+            db.execute(
+                "DELETE FROM anchors WHERE dataset = ? AND created < ?",
+                (dataset, moment - self._anchor_seconds),
+            )
+            db.execute(
+                "DELETE FROM anchors WHERE id IN (SELECT id FROM anchors WHERE dataset = ?"
+                " ORDER BY created DESC, id LIMIT -1 OFFSET ?)",
+                (dataset, _MOST_ANCHORS - 1),
+            )
+            row = (id_, dataset, moment, fingerprint, vector, probe.digest, probe.pixel_digest)
+            db.execute("INSERT INTO anchors VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        return id_
+
+    def anchor(self, dataset: str, id_: str, fingerprint: str) -> Probe:
+        """What was remembered.
+
+        Raises:
+            NotFound: nothing, too long ago, or by another model.
+        """
+        with self._database.reading() as db:
+            found = db.execute(
+                "SELECT vector, digest, pixel_digest FROM anchors"
+                " WHERE id = ? AND dataset = ? AND fingerprint = ? AND created >= ?",
+                (id_, dataset, fingerprint, int(time.time()) - self._anchor_seconds),
+            ).fetchone()
+        if found is None:
+            raise NotFound(f"anchor_media_id {id_} is no uploaded image of this dataset: upload it (again)")
+        vector, digest, pixel_digest = found
+        return Probe(None if vector is None else np.frombuffer(vector, "<f8"), digest, pixel_digest)
+
+    def remember_clusters(self, dataset: str, question: str, ids: Iterable[str]) -> None:
+        """Remember cluster ids as part of the answer to a question."""
+        with self._database.writing() as db:
+            db.execute("INSERT OR IGNORE INTO recipes (dataset, text) VALUES (?, ?)", (dataset, question))
+            number = db.execute(
+                "SELECT number FROM recipes WHERE dataset = ? AND text = ?", (dataset, question)
+            ).fetchone()[0]
+            db.executemany(
+                "INSERT OR REPLACE INTO clusters VALUES (?, ?, ?)", ((dataset, id_, number) for id_ in ids)
+            )
+            if number % _PRUNE_EVERY == 0:
+                db.execute(
+                    "DELETE FROM recipes WHERE dataset = ? AND number NOT IN (SELECT number FROM recipes"
+                    " WHERE dataset = ? ORDER BY number DESC LIMIT ?)",
+                    (dataset, dataset, _MOST_CLUSTERS // 100),
+                )
+
+    def question_of(self, dataset: str, cluster: str) -> str:
+        """The question whose answer a cluster was part of.
+
+        Raises:
+            NotFound: no such cluster was given out.
+        """
+        with self._database.reading() as db:
+            found = db.execute(
+                "SELECT text FROM clusters JOIN recipes ON recipe = number WHERE clusters.dataset = ? AND id = ?",
+                (dataset, cluster),
+            ).fetchone()
+        if found is None:
+            raise NotFound("Cluster not found: ids are known once an answer of explore held them")
+        return str(found[0])

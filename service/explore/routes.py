@@ -1,0 +1,103 @@
+"""`/api/v1/...`: all routes of the dialect, and how it says that something failed: `{"detail": "..."}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request, Response
+
+from twinlens.engine.errors import (
+    AuthRequired,
+    DatasetError,
+    DatasetLocked,
+    DecodeError,
+    InputError,
+    InvalidValue,
+    ModelError,
+    StorageFull,
+    TooManyPairs,
+    TwinLensError,
+)
+from twinlens.service.bodies import BodyTooLarge, Busy, TooSlow
+from twinlens.service.explore import (
+    routes_annotations,
+    routes_datasets,
+    routes_explore,
+    routes_exports,
+    routes_ingestion,
+    routes_media,
+)
+from twinlens.service.explore.failures import BadRequest, Conflict, Forbidden, NotFound
+from twinlens.service.json_answers import StrictJson
+
+PREFIX = "/api/v1"
+_SEE_LOG = "its log says more under the request id in the header x-request-id"
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (AuthRequired, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (DatasetLocked, 409),
+    (Busy, 429),
+    (BadRequest, 400),
+    (BodyTooLarge, 400),
+    (TooSlow, 400),
+    (DecodeError, 400),
+    (TooManyPairs, 422),
+    (InvalidValue, 422),
+    (InputError, 400),
+)
+
+
+def router() -> APIRouter:
+    """All routes of the dialect."""
+    routes = APIRouter(prefix=PREFIX)
+    for part in (
+        routes_ingestion,
+        routes_datasets,
+        routes_explore,
+        routes_media,
+        routes_annotations,
+        routes_exports,
+    ):
+        routes.include_router(part.routes)
+    return routes
+
+
+def failure(request: Request, error: Exception) -> Response:
+    """The answer to a request that failed."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return StrictJson({"detail": _text(error)}, status_code=code, headers=_headers(code))
+    if isinstance(error, StorageFull):
+        return StrictJson({"detail": str(error)}, status_code=503)
+    if isinstance(error, ModelError):
+        return StrictJson({"detail": f"the model cannot be used: {error}"}, status_code=503)
+    if isinstance(error, DatasetError):
+        return StrictJson({"detail": f"the dataset cannot be used now: {error}"}, status_code=503)
+    if isinstance(error, TwinLensError):
+        return StrictJson(
+            {"detail": f"the server cannot use its data folder now: {_SEE_LOG}"}, status_code=503
+        )
+    return StrictJson({"detail": f"the server failed at this request: {_SEE_LOG}"}, status_code=500)
+
+
+def http_failure(request: Request, code: int, headers: Mapping[str, str] | None) -> Response:
+    """The answer to a path or a verb that is not served."""
+    text = {
+        404: f"there is no {request.url.path} here: /docs shows what there is",
+        405: f"{request.method} is not served here: /docs shows what is",
+    }.get(code, "this request is not served")
+    return StrictJson({"detail": text}, status_code=code, headers=dict(headers or {}))
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, DecodeError):
+        return f"the image cannot be read: {error.reason}"
+    if isinstance(error, DatasetLocked):
+        return "the dataset is being written by another process: try again when it has finished"
+    return str(error)
+
+
+def _headers(code: int) -> dict[str, str] | None:
+    return {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(code)

@@ -1,0 +1,402 @@
+"""How datasets come to be: uploads in four calls, archives, folders of the operator; more images later."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.background import BackgroundTask
+
+from twinlens.engine.errors import InvalidValue
+from twinlens.service.explore import describe, schema
+from twinlens.service.explore.datasets import DatasetRow, Kind, Status
+from twinlens.service.explore.deliveries import (
+    ARCHIVES,
+    FILES,
+    delivery_of_archive,
+    delivery_of_files,
+    receive,
+)
+from twinlens.service.explore.desk import Desk
+from twinlens.service.explore.failures import BadRequest, Conflict, Forbidden, NotFound
+from twinlens.service.explore.intake import Delivery
+from twinlens.service.explore.uploads import Upload
+from twinlens.service.explore.work import Task
+from twinlens.service.json_answers import StrictJson
+
+routes = APIRouter(tags=["ingestion"])
+_LONGEST_NAME = 255
+_NAME = {"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME}
+_INCOMING = "incoming"
+_ONE_SOURCE = "Exactly one media source must be provided: files[], s3_uri, or archive"
+_NO_S3 = "S3 is not supported by this server: upload the files or an archive, or name a folder it may read"
+
+
+@routes.get(
+    "/ingestion/new_dataset",
+    response_model=schema.Created,
+    responses=describe.failures(400, 422),
+    summary="Begin a dataset that files are uploaded to",
+    openapi_extra={"parameters": [describe.query("dataset_name", _NAME, "For people.", required=True)]},
+)
+async def new_dataset(request: Request) -> Response:
+    """It is a DRAFT until files were uploaded and processed."""
+    desk = _desk(request)
+    caller = desk.caller(request)
+    name = checked_name("dataset_name", request.query_params.get("dataset_name"))
+    row = await asyncio.to_thread(
+        desk.datasets.create,
+        caller.owner,
+        name,
+        Kind.UPLOAD,
+        desk.settings.datasets_folder,
+        status=Status.DRAFT,
+    )
+    return StrictJson({"dataset_id": row.id, "id": row.id})
+
+
+@routes.get(
+    "/ingestion/{dataset_id}/data_files",
+    response_model=schema.Transaction,
+    responses=describe.failures(403, 404),
+    summary="Begin a transaction of uploads",
+)
+async def data_files(request: Request, dataset_id: str) -> Response:
+    """Any number of requests may upload files to it."""
+    desk = _desk(request)
+    row = desk.dataset(request, dataset_id, change=True)
+    _check_takes_files(row)
+    return StrictJson({"trans_id": await asyncio.to_thread(desk.intake.begin, row.id)})
+
+
+@routes.post(
+    "/ingestion/{dataset_id}/data_files/{transaction_id}",
+    status_code=202,
+    response_class=Response,
+    responses=describe.failures(400, 403, 404, 422),
+    summary="Upload files",
+    openapi_extra=describe.multipart({"files": describe.FILES}, ["files"]),
+)
+async def upload(request: Request, dataset_id: str, transaction_id: str) -> Response:
+    """All files of a request are taken, or none. `image_annotations.csv` or `.parquet` among them gives labels
+    (columns filename, label, caption).
+    """
+    desk = _desk(request)
+    row = desk.dataset(request, dataset_id, change=True)
+    number = _number(transaction_id)
+    await asyncio.to_thread(desk.intake.check_open, row.id, number)
+    with desk.intake.staging(row.id) as folder:
+        sent = await receive(request, folder, desk.settings, fields=FILES)
+        delivery = await asyncio.to_thread(delivery_of_files, sent, folder, desk.settings)
+        taken = await asyncio.to_thread(desk.intake.deliver, row.id, number, delivery)
+    return _accepted(desk, taken)
+
+
+@routes.post(
+    "/ingestion/{dataset_id}/process_files/{transaction_id}",
+    status_code=202,
+    response_class=Response,
+    responses=describe.failures(400, 403, 404),
+    summary="Index what was uploaded",
+)
+async def process_files(request: Request, dataset_id: str, transaction_id: str) -> Response:
+    """Poll the status of the dataset until it is READY."""
+    desk = _desk(request)
+    row = desk.dataset(request, dataset_id, change=True)
+    if await asyncio.to_thread(desk.intake.hand_over, row.id, _number(transaction_id)):
+        await _index(desk, row)
+    return Response(status_code=202)
+
+
+@routes.api_route(
+    "/process",
+    methods=["GET"],
+    response_model=schema.Processing,
+    responses={
+        **describe.failures(),
+        400: {"model": schema.ProcessingFailed, "description": "A wrong path."},
+    },
+    summary="Make a dataset of a folder of the operator",
+    openapi_extra={
+        "parameters": [
+            describe.query(
+                "path", {"type": "string"}, "A folder below those that are allowed.", required=True
+            ),
+            describe.query("name", _NAME, "Of the dataset; that of the folder if not given."),
+        ]
+    },
+)
+@routes.api_route("/process", methods=["POST"], include_in_schema=False)
+async def process(request: Request) -> Response:
+    """Its files stay where they are and are never changed."""
+    desk = _desk(request)
+    caller = desk.caller(request)
+    try:
+        folder = allowed_folder(request.query_params.get("path"), desk.settings.allowed_roots)
+        name = checked_name("name", request.query_params.get("name") or folder.name)
+    except (InvalidValue, BadRequest) as error:
+        return _process_failed(error)
+    row = await _dataset_of_folder(desk, caller.owner, name, folder)
+    return StrictJson(
+        {
+            "status": "success",
+            "message": "Dataset processing started",
+            "dataset_id": row.id,
+            "name": row.name,
+        }
+    )
+
+
+@routes.get(
+    "/process/add_media",
+    status_code=202,
+    response_class=Response,
+    responses={
+        **describe.failures(403, 404, 409),
+        400: {"model": schema.ProcessingFailed, "description": "A wrong path."},
+    },
+    summary="Add a folder of the operator to a dataset",
+    openapi_extra={
+        "parameters": [
+            describe.query("dataset_id", describe.UUID, "The dataset.", required=True),
+            describe.query(
+                "path", {"type": "string"}, "A folder below those that are allowed.", required=True
+            ),
+        ]
+    },
+)
+async def process_add_media(request: Request) -> Response:
+    """Poll the status of the dataset until it is READY."""
+    desk = _desk(request)
+    row = desk.dataset(request, request.query_params.get("dataset_id", ""), change=True)
+    _check_takes_files(row)
+    try:
+        folder = allowed_folder(request.query_params.get("path"), desk.settings.allowed_roots)
+    except (InvalidValue, BadRequest) as error:
+        return _process_failed(error)
+    await asyncio.to_thread(desk.datasets.add_source, row.id, folder)
+    await desk.supervisor.submit(row, Task.ADD, compare=True)
+    return Response(status_code=202)
+
+
+@routes.post(
+    "/dataset",
+    response_model=schema.Created,
+    responses=describe.failures(400, 422),
+    summary="Make a dataset of an archive, or of a folder of the operator",
+    openapi_extra=describe.multipart(
+        {
+            "dataset_name": _NAME,
+            "archive": describe.FILE,
+            "bucket_path": {"type": "string", "description": "A folder that this server may read; no S3."},
+        },
+        ["dataset_name"],
+    ),
+)
+async def create_dataset(request: Request) -> Response:
+    """An archive is a ZIP or a tar, compressed or not."""
+    desk = _desk(request)
+    caller = desk.caller(request)
+    with desk.intake.staging(_INCOMING) as folder:
+        sent = await receive(request, folder, desk.settings, fields=(), archives=ARCHIVES)
+        name = checked_name("dataset_name", sent.fields.get("dataset_name"))
+        place = sent.fields.get("bucket_path") or sent.fields.get("bucket_name")
+        if bool(place) == bool(sent.files):
+            raise BadRequest("exactly one of an archive and a bucket_path makes a dataset")
+        if place:
+            source = allowed_folder(place, desk.settings.allowed_roots)
+            row = await _dataset_of_folder(desk, caller.owner, name, source)
+        else:
+            delivery = await asyncio.to_thread(delivery_of_archive, sent, folder, desk.settings)
+            row = await asyncio.to_thread(_dataset_of_delivery, desk, caller.owner, name, delivery)
+            await _index(desk, row)
+    return StrictJson({"dataset_id": row.id, "id": row.id})
+
+
+@routes.post(
+    "/dataset/{dataset_id}/add_media",
+    status_code=202,
+    response_class=Response,
+    responses=describe.failures(400, 403, 404, 409, 422),
+    summary="Add images to a dataset",
+    openapi_extra=describe.multipart(
+        {
+            "files": describe.FILES,
+            "archive": describe.FILE,
+            "s3_uri": {"type": "string", "description": "Not supported by this server."},
+            "auto_reindex": {"type": "boolean", "default": False},
+        }
+    ),
+)
+async def add_media(request: Request, dataset_id: str) -> Response:
+    """They take part in clusters after a reindex, which `auto_reindex` asks for at once."""
+    desk = _desk(request)
+    row = desk.dataset(request, dataset_id, change=True)
+    _check_takes_files(row)
+    _check_idle(row)
+    with desk.intake.staging(row.id) as folder:
+        sent = await receive(request, folder, desk.settings, fields=FILES, archives=("archive",))
+        auto = _truth(sent.fields.get("auto_reindex", "false"))
+        delivery = await asyncio.to_thread(_delivery, desk, sent, folder)
+        # Looked at again: another request may have begun meanwhile.
+        _check_idle(desk.datasets.find(row.id))
+        taken = await asyncio.to_thread(_deliver_at_once, desk, row, delivery)
+        await desk.supervisor.submit(row, Task.ADD, compare=auto)
+    return _accepted(desk, taken)
+
+
+@routes.post(
+    "/dataset/{dataset_id}/reindex",
+    status_code=202,
+    response_class=Response,
+    responses=describe.failures(403, 404, 409),
+    summary="Compare what was added",
+)
+async def reindex(request: Request, dataset_id: str) -> Response:
+    """For a dataset that is in PARTIAL INDEX, and for one in ERROR, whose work goes on."""
+    desk = _desk(request)
+    row = desk.dataset(request, dataset_id, change=True)
+    if row.status not in (Status.PARTIAL_INDEX, Status.ERROR):
+        raise Conflict(f"Operation 'reindex' needs a dataset in PARTIAL INDEX, and this one is {row.status}")
+    await desk.supervisor.submit(row, Task.REINDEX, compare=True)
+    return Response(status_code=202)
+
+
+def allowed_folder(path: str | None, roots: tuple[Path, ...]) -> Path:
+    """A folder that the operator allowed to be read.
+
+    Raises:
+        BadRequest: none is named.
+        InvalidValue: S3, or a folder that is not allowed or not there: which of the two is not said.
+    """
+    if not path:
+        raise BadRequest("path is missing: name a folder")
+    if path.lower().startswith("s3:"):
+        raise InvalidValue(_NO_S3)
+    refused = InvalidValue(
+        f"path is {path[:200]!r}: it takes a folder below those that the operator allowed (TWINLENS_ALLOWED_ROOTS)"
+    )
+    try:
+        if not os.path.isabs(path):
+            raise refused
+        folder = Path(os.path.realpath(path))
+        allowed = any(folder.is_relative_to(os.path.realpath(root)) for root in roots)
+        if not (allowed and folder.is_dir()):
+            raise refused
+    except (OSError, ValueError):
+        raise refused from None
+    return folder
+
+
+def checked_name(parameter: str, name: str | None) -> str:
+    """The name of a dataset.
+
+    Raises:
+        BadRequest: none is given.
+        InvalidValue: no such name is served.
+    """
+    name = (name or "").strip()
+    if not name:
+        raise BadRequest(f"{parameter} is missing: name the dataset")
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise InvalidValue(
+            f"{parameter} is {name[:100]!r}: a dataset has a name of at most {_LONGEST_NAME} printable characters"
+        )
+    return name
+
+
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.services.explore
+    return desk
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise NotFound(f"Transaction {text[:100]} not found")
+    return int(text)
+
+
+def _truth(text: str) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False, "": False}
+    if text.lower() not in known:
+        raise InvalidValue(f"auto_reindex is {text[:100]!r}: it takes true or false")
+    return known[text.lower()]
+
+
+def _check_takes_files(row: DatasetRow) -> None:
+    if row.kind is Kind.MOUNT:
+        raise Forbidden(
+            "Add media feature is not enabled for a dataset made on the command line: use `twinlens index`"
+        )
+
+
+def _check_idle(row: DatasetRow) -> None:
+    if row.status in (Status.READY, Status.PARTIAL_INDEX):
+        return
+    if row.status is Status.READ_ONLY:
+        raise Conflict("Operation 'add_media' is blocked while MEDIA_ADDITION task is running")
+    raise Conflict(f"Operation 'add_media' needs a dataset that is READY, and this one is {row.status}")
+
+
+def _delivery(desk: Desk, sent: Upload, folder: Path) -> Delivery:
+    if "s3_uri" in sent.fields:
+        raise InvalidValue(_NO_S3)
+    archives = [file for file in sent.files if file.field == "archive"]
+    if not sent.files or (archives and len(sent.files) > 1):
+        raise BadRequest(_ONE_SOURCE)
+    if archives:
+        return delivery_of_archive(sent, folder, desk.settings)
+    return delivery_of_files(sent, folder, desk.settings)
+
+
+def _deliver_at_once(desk: Desk, row: DatasetRow, delivery: Delivery) -> int:
+    number = desk.intake.begin(row.id)
+    taken = desk.intake.deliver(row.id, number, delivery)
+    desk.intake.hand_over(row.id, number)
+    return taken
+
+
+def _dataset_of_delivery(desk: Desk, owner: str, name: str, delivery: Delivery) -> DatasetRow:
+    row = desk.datasets.create(
+        owner, name, Kind.UPLOAD, desk.settings.datasets_folder, status=Status.INDEXING
+    )
+    taken = _deliver_at_once(desk, row, delivery)
+    desk.intake.answered(taken)
+    return row
+
+
+async def _dataset_of_folder(desk: Desk, owner: str, name: str, folder: Path) -> DatasetRow:
+    def make() -> DatasetRow:
+        row = desk.datasets.create(
+            owner, name, Kind.FOLDER, desk.settings.datasets_folder, status=Status.INDEXING
+        )
+        desk.datasets.add_source(row.id, folder)
+        return row
+
+    row = await asyncio.to_thread(make)
+    await desk.supervisor.submit(row, Task.CREATE, compare=True)
+    return row
+
+
+async def _index(desk: Desk, row: DatasetRow) -> None:
+    """Have uploads indexed, now or after the job that runs."""
+    try:
+        await desk.supervisor.submit(row, Task.ADD if row.ready else Task.CREATE, compare=True)
+    except Conflict:
+        # The job that runs looks for what was handed over before it ends.
+        return
+
+
+def _accepted(desk: Desk, taken: int) -> Response:
+    """202, and once the client has it, the same files sent again are other files."""
+    return Response(
+        status_code=202, background=BackgroundTask(asyncio.to_thread, desk.intake.answered, taken)
+    )
+
+
+def _process_failed(error: Exception) -> Response:
+    content: dict[str, Any] = {"status": "error", "message": "Invalid path specified", "detail": str(error)}
+    return StrictJson(content, status_code=400)

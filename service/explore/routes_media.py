@@ -1,0 +1,123 @@
+"""Bytes of images under signed URLs, so that an `<img>` tag can load them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import StreamingResponse
+
+from twinlens.engine.errors import InvalidValue
+from twinlens.service.explore import describe
+from twinlens.service.explore.desk import Desk
+from twinlens.service.explore.failures import NotFound
+from twinlens.service.explore.links import IMAGE, THUMBNAIL
+from twinlens.service.explore.values import canonical_uuid
+
+routes = APIRouter(tags=["media"])
+_CHUNK = 1 << 18
+_TYPES = {
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "bmp": "image/bmp",
+    "tiff": "image/tiff",
+    "heif": "image/heic",
+    "avif": "image/avif",
+}
+_SIGNED = [
+    describe.query("expires", {"type": "string"}, "Unix time; part of the signature."),
+    describe.query("signature", {"type": "string"}, "Made by this server."),
+]
+# What was uploaded is shown as an image and as nothing else, whatever is hidden in it.
+_SAFE = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "cross-origin-resource-policy": "cross-origin",
+}
+
+
+@routes.get(
+    "/dataset/{dataset_id}/media/{media_id}/" + IMAGE,
+    response_class=Response,
+    responses={
+        200: {"content": {"image/*": {"schema": describe.FILE}}, "description": "The file, as it is."},
+        **describe.failures(403, 404, 409),
+    },
+    summary="The file of an image",
+    openapi_extra={"parameters": _SIGNED, "security": []},
+)
+async def image(request: Request, dataset_id: str, media_id: str) -> Response:
+    """`media_uri` of an answer."""
+    desk = _desk(request)
+    row, id_ = desk.signed(request, dataset_id), _uuid(media_id)
+    view = await (await desk.machinery()).library.view(row)
+    if id_ not in view.snapshot.position:
+        raise NotFound("Media not found")
+    found = view.snapshot.find(id_)
+    file = await asyncio.to_thread(_open, found.path) if found.digest is not None else None
+    if file is None or os.fstat(file).st_size != found.size:
+        if file is not None:
+            os.close(file)
+        raise NotFound("the file of this image is gone, or another one by now: index the dataset again")
+    headers = {**_SAFE, "content-length": str(found.size), **_cached(request)}
+    return StreamingResponse(_chunks(file), media_type=_TYPES[found.format], headers=headers)
+
+
+@routes.get(
+    "/dataset/{dataset_id}/media/{media_id}/" + THUMBNAIL,
+    response_class=Response,
+    responses={
+        200: {"content": {"image/webp": {"schema": describe.FILE}}, "description": "A small WebP."},
+        **describe.failures(403, 404, 409),
+    },
+    summary="A preview of an image",
+    openapi_extra={"parameters": _SIGNED, "security": []},
+)
+async def thumbnail(request: Request, dataset_id: str, media_id: str) -> Response:
+    """`media_thumb_uri` of an answer."""
+    desk = _desk(request)
+    row, id_ = desk.signed(request, dataset_id), _uuid(media_id)
+    library = (await desk.machinery()).library
+    view = await library.view(row)
+    if id_ not in view.snapshot.position:
+        raise NotFound("Media not found")
+    preview = await asyncio.to_thread(library.previews(row).read, id_)
+    if preview is None:
+        raise NotFound("this image has no preview")
+    return Response(preview, media_type="image/webp", headers={**_SAFE, **_cached(request)})
+
+
+def _open(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def _chunks(file: int) -> Iterator[bytes]:
+    with os.fdopen(file, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+
+
+def _cached(request: Request) -> dict[str, str]:
+    """Browsers may keep an image as long as its URL is good."""
+    left = max(int(request.query_params["expires"]) - int(time.time()), 0)
+    return {"cache-control": f"private, max-age={left}"}
+
+
+def _uuid(text: str) -> str:
+    try:
+        return canonical_uuid("id", text)
+    except InvalidValue:
+        raise NotFound("Media not found") from None
+
+
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.services.explore
+    return desk
