@@ -20,18 +20,14 @@ def serve(
     home: HomeOption = None,
     dataset: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--dataset", help="Dataset made on the command line; may be repeated.", show_default=False
-        ),
+        typer.Option("--dataset", help="A dataset to serve; may be repeated.", show_default=False),
     ] = None,
     owner: Annotated[
         str | None, typer.Option(help="Name or id of the key those datasets belong to.", show_default=False)
     ] = None,
     allow_root: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--allow-root", help="Folder below which clients may index; may be repeated.", show_default=False
-        ),
+        typer.Option("--allow-root", help="Folder clients may index; may be repeated.", show_default=False),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Model of datasets made over REST; auto.", show_default=False)

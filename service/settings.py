@@ -73,8 +73,8 @@ class Settings(BaseSettings):
         model: of datasets that are made over REST; "auto" takes CLIP where its weights can be had.
         device: where models and joins run: "cpu", "cuda", or "auto" for CUDA where there is one.
         index_processes: datasets that are indexed at a time, each in a process of its own.
-        allowed_roots: folders below which `process` and `POST /dataset` may take images from, as one text with
-            ":" between them; none unless given.
+        allowed_roots: folders below which `process` and `POST /dataset` may take images from, as one text
+            with ":" between them; none unless given.
         public_url: what clients reach this server by, such as "https://twins.example.com", where that is not
             what their requests say.
         max_upload_bytes: largest request that uploads files, archives included.
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     max_upload_file_bytes: int = Field(default=200 * 2**20, ge=1)
     max_upload_files: int = Field(default=100_000, ge=1)
     max_unpacked_bytes: int = Field(default=16 * 2**30, ge=1)
-    max_annotation_rows: int = Field(default=5_000_000, ge=1)
+    max_annotation_rows: int = Field(default=1_000_000, ge=1)
     max_nearest: int = Field(default=1000, ge=1)
     max_pairs: int = Field(default=50_000_000, ge=1)
     queries_waiting: int = Field(default=256, ge=1)

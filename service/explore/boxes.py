@@ -39,7 +39,8 @@ class AskedBox:
             return Box(self.left, self.top, self.width, self.height)
         if self.left >= width or self.top >= height:
             raise InvalidValue(
-                f"bounding_box begins at {self.left:g},{self.top:g}, outside the image of {width}x{height} pixels"
+                f"bounding_box begins at {self.left:g},{self.top:g}, "
+                f"outside the image of {width}x{height} pixels"
             )
         # What reaches beyond the image ends with it: clients round up.
         right, bottom = min(self.left + self.width, width), min(self.top + self.height, height)

@@ -265,7 +265,12 @@ def check_browsable(row: DatasetRow) -> None:
 
 def now() -> str:
     """The time as the dialect writes it: UTC, naive ISO 8601 with microseconds."""
-    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    return moment_text(datetime.now(UTC))
+
+
+def moment_text(moment: datetime) -> str:
+    """A time in UTC as the dialect writes it."""
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def canonical_id(text: str) -> str:

@@ -19,7 +19,7 @@ class Detail(BaseModel):
 _FAILURES = {
     400: "A part of the request is missing, too large, or of a kind that is not served.",
     401: "No valid JWT: `Authorization: Bearer <jwt>`, signed with HS256 by the secret of an API key.",
-    403: "The dataset is shared with the caller to be seen, not changed; or the signature of the URL is wrong.",
+    403: "The dataset is shared to be seen, not changed; or the signature of the URL is wrong.",
     404: "There is no such dataset or thing, or the caller may not know of it.",
     409: "The state of the dataset does not allow it now.",
     422: "A parameter has a wrong form or value; `detail` is one sentence that names it.",

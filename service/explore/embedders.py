@@ -104,8 +104,9 @@ def _load(description: ModelDescription, device: str) -> Embedder:
     embedder = load_model(description.name, device=device)
     if embedder.description.fingerprint != description.fingerprint:
         raise ModelMismatch(
-            f"the dataset holds vectors of {description.name} ({description.fingerprint[:12]}), what loads now is "
-            f"{embedder.description.name} ({embedder.description.fingerprint[:12]}): they cannot be compared"
+            f"the dataset holds vectors of {description.name} ({description.fingerprint[:12]}), "
+            f"what loads now is {embedder.description.name} ({embedder.description.fingerprint[:12]}): "
+            "they cannot be compared"
         )
     return embedder
 

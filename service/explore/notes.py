@@ -1,4 +1,7 @@
-"""What people say of images: labels and captions by file name, tags by image. They outlive every re-indexing."""
+"""What people say of images: labels and captions by file name, tags by image.
+
+They outlive every re-indexing.
+"""
 
 from __future__ import annotations
 

@@ -95,7 +95,8 @@ class Remembered:
         """
         with self._database.reading() as db:
             found = db.execute(
-                "SELECT text FROM clusters JOIN recipes ON recipe = number WHERE clusters.dataset = ? AND id = ?",
+                "SELECT text FROM clusters JOIN recipes ON recipe = number"
+                " WHERE clusters.dataset = ? AND id = ?",
                 (dataset, cluster),
             ).fetchone()
         if found is None:

@@ -1,4 +1,7 @@
-"""What people decide about images: tags, "not a duplicate", "keep this one". All of it extends the dialect."""
+"""What people decide about images: tags, "not a duplicate", "keep this one".
+
+All of it extends the dialect.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["datasets"])
 _SORTS = ("date", "name")
+_SORT = {"type": "string", "enum": list(_SORTS), "default": "date"}
 
 
 @routes.get(
@@ -38,7 +39,7 @@ async def healthcheck() -> Response:
     summary="All datasets that the caller may see",
     openapi_extra={
         "parameters": [
-            describe.query("sort_by", {"type": "string", "enum": list(_SORTS), "default": "date"}, "Order."),
+            describe.query("sort_by", _SORT, "Order."),
             describe.query("include_hidden", {"type": "boolean"}, "No dataset is hidden here."),
         ]
     },
@@ -63,7 +64,7 @@ async def list_datasets(request: Request) -> Response:
     summary="State of a dataset",
 )
 async def dataset(request: Request, dataset_id: str) -> Response:
-    """`status_new` goes from DRAFT over INDEXING to READY, or to ERROR with its reason in `fatal_error_msg`."""
+    """`status_new` goes from DRAFT over INDEXING to READY, or to ERROR: `fatal_error_msg` says why."""
     desk = _desk(request)
     row = desk.dataset(request, dataset_id)
     return StrictJson(dataset_json(row, desk.name_of(row.owner)))

@@ -35,7 +35,7 @@ _BOX = {
     openapi_extra={"parameters": describe.EXPLORE_PARAMETERS},
 )
 async def explore(request: Request, dataset_id: str) -> Response:
-    """Filters of `vql` hold together. In a cluster of duplicates every pair is at least as similar as asked."""
+    """Filters of `vql` hold together. Every pair in a cluster of duplicates is as similar as asked."""
     desk = _desk(request)
     row = desk.dataset(request, dataset_id)
     query = parse_query(request.query_params.multi_items())

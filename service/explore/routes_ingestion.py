@@ -81,8 +81,9 @@ async def data_files(request: Request, dataset_id: str) -> Response:
     openapi_extra=describe.multipart({"files": describe.FILES}, ["files"]),
 )
 async def upload(request: Request, dataset_id: str, transaction_id: str) -> Response:
-    """All files of a request are taken, or none. `image_annotations.csv` or `.parquet` among them gives labels
-    (columns filename, label, caption).
+    """All files of a request are taken, or none.
+
+    `image_annotations.csv` or `.parquet` among them gives labels: columns filename, label, caption.
     """
     desk = _desk(request)
     row = desk.dataset(request, dataset_id, change=True)
@@ -277,7 +278,8 @@ def allowed_folder(path: str | None, roots: tuple[Path, ...]) -> Path:
     if path.lower().startswith("s3:"):
         raise InvalidValue(_NO_S3)
     refused = InvalidValue(
-        f"path is {path[:200]!r}: it takes a folder below those that the operator allowed (TWINLENS_ALLOWED_ROOTS)"
+        f"path is {path[:200]!r}: it takes a folder below those that the operator allowed "
+        "(TWINLENS_ALLOWED_ROOTS)"
     )
     try:
         if not os.path.isabs(path):
@@ -303,7 +305,8 @@ def checked_name(parameter: str, name: str | None) -> str:
         raise BadRequest(f"{parameter} is missing: name the dataset")
     if len(name) > _LONGEST_NAME or not name.isprintable():
         raise InvalidValue(
-            f"{parameter} is {name[:100]!r}: a dataset has a name of at most {_LONGEST_NAME} printable characters"
+            f"{parameter} is {name[:100]!r}: a dataset has a name of at most {_LONGEST_NAME} "
+            "printable characters"
         )
     return name
 

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from twinlens.engine.catalog import ImageRecord
 from twinlens.service.explore.datasets import DatasetRow, Kind, Status
 from twinlens.service.explore.links import Links
 
 if TYPE_CHECKING:
+    from twinlens.engine.catalog import ImageRecord
     from twinlens.service.explore.answers import Answer, Group
     from twinlens.service.explore.view import View
 
@@ -153,7 +153,7 @@ def file_name(image: ImageRecord) -> str:
 
 
 def shown_path(row: DatasetRow, image: ImageRecord) -> str:
-    """The path as the client or the operator knows it: what was uploaded came without the server's folders."""
+    """The path as the client or the operator knows it: uploads came without the server's folders."""
     if row.kind is not Kind.MOUNT:
         uploads = f"{row.folder.parent / 'images'}{os.sep}"
         if image.path.startswith(uploads):
