@@ -15,7 +15,7 @@ from twinlens.engine.cohesion import cohesion
 from twinlens.engine.errors import InvalidValue, TooManyPairs
 from twinlens.engine.estimate import lowest_served
 from twinlens.engine.estimate import refuse_too_many as refuse_by_estimate
-from twinlens.engine.keeper import DEFAULT_RULES, keeper_order
+from twinlens.engine.keeper import DEFAULT_RULES
 from twinlens.engine.neighbourhood import Neighbourhood
 from twinlens.engine.results import Cluster, Evidence, Linkage, Member, Pair
 from twinlens.engine.similarity import shown
@@ -95,7 +95,7 @@ def group(
         TooManyPairs: the threshold is so low that its pairs explode.
     """
     hood = snapshot.neighbourhood(threshold)
-    rank = keeper_order(snapshot.images, rules, snapshot.kept)
+    rank = snapshot.keeper_order(tuple(rules))
     found = cluster(
         snapshot.oracle,
         hood,

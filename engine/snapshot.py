@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from twinlens.engine.catalog import Catalog, ImageRecord
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import PairBlock, self_join
+from twinlens.engine.keeper import keeper_order
 from twinlens.engine.kept_pairs import KeptPairs, PairSource
 from twinlens.engine.neighbourhood import Neighbourhood, neighbourhood
 from twinlens.engine.results import Evidence
@@ -109,6 +110,20 @@ class Snapshot:
     def position(self) -> dict[str, int]:
         """Place of each id in `images`."""
         return {image.id: place for place, image in enumerate(self.images)}
+
+    def keeper_order(self, rules: tuple[str, ...]) -> NDArray[np.int64]:
+        """Rank of each image by how much it is worth keeping, int64 [n]; asked for again, it is there already.
+
+        Raises:
+            InvalidValue: a rule that does not exist.
+        """
+        if rules not in self._keeper_orders:
+            self._keeper_orders[rules] = keeper_order(self.images, rules, self.kept)
+        return self._keeper_orders[rules]
+
+    @cached_property
+    def _keeper_orders(self) -> dict[tuple[str, ...], NDArray[np.int64]]:
+        return {}
 
     @cached_property
     def oracle(self) -> Similarities:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import tempfile
@@ -57,10 +58,11 @@ def explore_section(*, quick: bool) -> Iterator[str]:
     yield f"\n{HEADING}\n"
     yield (
         f"Written by `scripts/bench` or `python -m scripts.bench_explore` of TwinLens {__version__}: "
-        f"{processor()}, 2 cores, Python {platform.python_version()}, FAISS {faiss.__version__}. {count:,} "
-        f"vectors of {DIM} dimensions, 40 % of them in groups of 2 to 8, stored by `Dataset.from_vectors` and "
-        "served by `twinlens serve --dataset`. Times are those of a client on the same machine, in ms; a page "
-        "is 100 clusters."
+        f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"FAISS {faiss.__version__}. {count:,} "
+        f"vectors of {DIM} dimensions, 40 % of them in groups of 2 to 8, stored by `Dataset.from_vectors` "
+        "and served by `twinlens serve --dataset`. Times are those of a client on the same machine, in ms; "
+        "a page is 100 clusters."
     )
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
         folder = Path(scratch) / "data"
@@ -125,7 +127,7 @@ def peer(vectors: NDArray[np.float32]) -> Iterator[str]:
     index.add(vectors)
     started = time.perf_counter()
     limits, _, ends = index.range_search(vectors, float(THRESHOLDS[10]))
-    starts = np.repeat(np.arange(len(vectors)), np.diff(np.asarray(limits, np.int64)))
+    starts = np.repeat(np.arange(len(vectors)), np.diff(limits).astype(np.int64))
     graph = coo_matrix((np.ones(len(ends), np.int8), (starts, ends)), shape=(len(vectors), len(vectors)))
     connected_components(graph, directed=False)
     taken = 1000 * (time.perf_counter() - started)

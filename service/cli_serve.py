@@ -39,7 +39,7 @@ def serve(
         bool | None, typer.Option("--allow-private-urls", help="Fetch images from private addresses.")
     ] = None,
 ) -> None:
-    """Serve datasets and image matching over REST. The environment (TWINLENS_...) holds the other settings."""
+    """Serve datasets and image matching over REST. TWINLENS_... variables hold the other settings."""
     settings = settings_from(
         host=host,
         port=port,

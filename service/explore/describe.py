@@ -155,8 +155,8 @@ def complete(document: dict[str, Any], *, keys: bool) -> None:
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "Signed by the client: HS256 with the secret of an API key; `kid` in the header and `sub` "
-        "name the key, `exp` is required. Not needed on a server for which no key was ever made.",
+        "description": "Signed by the client: HS256 with the secret of an API key; `kid` in the header "
+        "and `sub` name the key, `exp` is required. Not needed on a server for which no key was ever made.",
     }
     for path, operations in document["paths"].items():
         if path.startswith("/api/v1/"):

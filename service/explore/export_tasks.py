@@ -87,7 +87,8 @@ class ExportTasks:
         id_ = str(uuid.uuid4())
         with self._database.writing() as db:
             db.execute(
-                "INSERT INTO exports (id, dataset, owner, created, request, status) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO exports (id, dataset, owner, created, request, status)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (id_, dataset, owner, now(), json.dumps(asdict(request)), TaskStatus.INIT),
             )
         return self.find(dataset, id_)

@@ -1,0 +1,121 @@
+"""What is searched for: an image file, a part of one, an image of the dataset, several things at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.collections_of_pictures import fill
+from tests.fakes import ColourGridEmbedder
+from tests.pictures import encode
+from tests.rows import brute_similarity
+from twinlens.engine import search
+from twinlens.engine.dataset import Dataset
+from twinlens.engine.decode import DecodeLimits, decode
+from twinlens.engine.errors import DecodeError
+from twinlens.engine.sight import Box
+from twinlens.engine.types import Probe
+
+SHAPE = 8
+MODEL = ColourGridEmbedder()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Dataset]:
+    fill(tmp_path / "photos", 12)
+    with Dataset.create(tmp_path / "data", MODEL) as dataset:
+        dataset.add(tmp_path / "photos")
+        yield dataset
+
+
+def probe(data: bytes, box: Box | None = None) -> Probe:
+    (found,) = search.probe_parts(MODEL, [(data, box)], SHAPE, DecodeLimits())
+    assert isinstance(found, Probe)
+    return found
+
+
+def picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return encode(np.kron(pixels, np.ones((20, 20, 1), np.uint8)), "PNG")
+
+
+def test_many_files_are_embedded_together_as_they_would_be_alone() -> None:
+    files = [picture(seed) for seed in range(11)]
+    together = search.probe_parts(MODEL, [(file, None) for file in files], SHAPE, DecodeLimits())
+    for file, found in zip(files, together, strict=True):
+        alone = probe(file)
+        assert isinstance(found, Probe) and found.vector is not None and alone.vector is not None
+        assert np.array_equal(found.vector, alone.vector)
+        assert found.digest == alone.digest is not None
+
+
+def test_what_cannot_be_read_fails_alone() -> None:
+    flat = encode(np.full((40, 40, 3), 128, np.uint8), "PNG")
+    parts = [(picture(1), None), (b"no image", None), (flat, None), (picture(2), None)]
+    good, broken, blank, last = search.probe_parts(MODEL, parts, SHAPE, DecodeLimits())
+    assert isinstance(broken, DecodeError)
+    assert isinstance(blank, Probe) and blank.vector is None and blank.pixel_digest is not None
+    assert all(isinstance(each, Probe) and each.vector is not None for each in (good, last))
+
+
+def test_a_box_is_searched_for_as_the_part_cut_out() -> None:
+    whole = picture(3)
+    cut = encode(decode(whole).rgb[20:80, 40:120], "PNG")
+    part = probe(whole, Box(left=40 / 160, top=20 / 120, width=80 / 160, height=60 / 120))
+    alone = probe(cut)
+    assert part.vector is not None and alone.vector is not None
+    assert np.array_equal(part.vector, alone.vector)
+    assert part.digest is None, "a part is not identical to the file it was cut from"
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (Box(0, 0, 1, 1), (4, 6)),
+        (Box(0.5, 0.5, 0.5, 0.5), (2, 3)),
+        (Box(0.99, 0.99, 0.01, 0.01), (1, 1)),
+        (Box(1.0, 1.0, 0.001, 0.001), (1, 1)),
+        (Box(0.4, 0.4, 1e-9, 1e-9), (1, 1)),
+    ],
+)
+def test_a_box_holds_the_pixels_that_it_touches_and_at_least_one(box: Box, expected: tuple[int, int]) -> None:
+    assert box.cut(np.zeros((4, 6, 3), np.uint8)).shape[:2] == expected
+
+
+def test_a_file_of_the_dataset_finds_itself_first(data: Dataset, tmp_path: Path) -> None:
+    snapshot = data.copy_snapshot()
+    index = search.open_index(snapshot, data.folder)
+    image = snapshot.images[4]
+    found = search.by_probe(snapshot, index, probe(Path(image.path).read_bytes()), 5)
+    assert (found[0].id, found[0].similarity) == (image.id, 1.0)
+    assert len(found) == 5
+
+
+def test_an_image_as_a_probe_finds_what_it_finds_by_its_id_and_itself(data: Dataset) -> None:
+    snapshot = data.copy_snapshot()
+    index = search.open_index(snapshot, data.folder)
+    id_ = snapshot.images[2].id
+    found = search.by_probe(snapshot, index, search.probe_id(snapshot, id_), 6)
+    assert [found[0].id, *(each.id for each in search.by_id(snapshot, index, id_, 5))] == [e.id for e in found]
+
+
+def test_several_probes_find_what_is_like_all_of_them(data: Dataset) -> None:
+    """The similarity to the least similar one counts, as by brute force."""
+    snapshot = data.copy_snapshot()
+    first, second = snapshot.images[0].id, snapshot.images[1].id
+    probes = [search.probe_id(snapshot, id_) for id_ in (first, second)]
+    similarity = brute_similarity(snapshot.rows[[image.row for image in snapshot.images]])
+    expected = np.clip(np.minimum(similarity[0], similarity[1]), 0, 1)
+    found = {each.id: each.similarity for each in search.by_all(snapshot, probes, 12)}
+    assert found == {image.id: expected[place] for place, image in enumerate(snapshot.images)}
+
+
+def test_a_selection_is_searched_alone(data: Dataset) -> None:
+    snapshot = data.copy_snapshot()
+    index = search.open_index(snapshot, data.folder)
+    half = snapshot.select(np.arange(len(snapshot.images)) % 2 == 0)
+    found = search.by_probe(half, index, search.probe_id(snapshot, snapshot.images[1].id), 20)
+    assert {each.id for each in found} == {image.id for image in half.images}
