@@ -131,6 +131,8 @@ async def _metrics(request: Request) -> Response:
 
 async def _failure(request: Request, error: Exception) -> Response:
     """Every dialect has its own form of failure."""
+    if request.url.path.startswith(explore.PREFIX):
+        error = explore.meant(request, error)
     if not isinstance(error, InputError):
         log.error(
             "request failed", exc_info=error, extra={"fields": {"request_id": request.state.request_id}}

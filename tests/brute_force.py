@@ -1,4 +1,4 @@
-"""Answers computed the slow and plain way from what is stored in a dataset folder, by no code of the engine."""
+"""Answers computed the slow, plain way from what a dataset folder holds, by no code of the engine."""
 
 from __future__ import annotations
 

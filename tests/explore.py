@@ -241,12 +241,18 @@ def two_keys(home: Path) -> Iterator[tuple[NewKey, NewKey]]:
 
 
 @contextmanager
-def laboratory(home: Path, *options: str, **settings: object) -> Iterator[tuple[RunningServer, Client, Client]]:
+def laboratory(
+    home: Path, *options: str, **settings: object
+) -> Iterator[tuple[RunningServer, Client, Client]]:
     """A server with the keys ann and bob; options and settings as `running_server` takes them."""
     settings = {"model": "efficientnet_lite0", **settings}
-    with two_keys(home) as (ann, bob), running_server(home, *options, **settings) as server:
-        with Client(server.url, ann) as anns, Client(server.url, bob) as bobs:
-            yield server, anns, bobs
+    with (
+        two_keys(home) as (ann, bob),
+        running_server(home, *options, **settings) as server,
+        Client(server.url, ann) as anns,
+        Client(server.url, bob) as bobs,
+    ):
+        yield server, anns, bobs
 
 
 @contextmanager

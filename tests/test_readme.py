@@ -1,8 +1,9 @@
-"""The README's examples of image matching, run as they are printed there."""
+"""The README's examples of the server, run as they are printed there."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,9 +17,10 @@ from typing import Any
 import pytest
 
 from tests.servers import RunningServer, running_server
+from twinlens.service.keys import KeyStore
 
 ROOT = Path(__file__).parent.parent
-SECTION = "## Image matching over REST"
+MATCHING, DATASETS = "## Image matching over REST", "## Datasets over REST"
 LEFT_OUT = {"_status", "status", "statistics"}
 
 
@@ -31,8 +33,8 @@ class Example:
     answer: str
 
 
-def examples() -> list[Example]:
-    section = (ROOT / "README.md").read_text().split(SECTION)[1].split("\n## ")[0]
+def examples(section: str) -> list[Example]:
+    section = (ROOT / "README.md").read_text().split(section)[1].split("\n## ")[0]
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     return [
         Example(language, program, answer)
@@ -62,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield running
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.language)
+@pytest.mark.parametrize("example", examples(MATCHING), ids=lambda example: example.language)
 def test_an_example_prints_what_the_readme_says(
     example: Example, folder: Path, server: RunningServer
 ) -> None:
@@ -79,4 +81,23 @@ def test_an_example_prints_what_the_readme_says(
 
 
 def test_there_are_examples_for_the_shell_and_for_python() -> None:
-    assert [example.language for example in examples()] == ["sh", "python"]
+    assert [example.language for example in examples(MATCHING)] == ["sh", "python"]
+    assert [example.language for example in examples(DATASETS)] == ["python"]
+
+
+def test_a_dataset_is_made_and_asked_as_the_readme_says(folder: Path, tmp_path: Path) -> None:
+    (example,) = examples(DATASETS)
+    key = KeyStore(tmp_path).create("curation")
+    secrets = {"API_KEY": key.api_key, "API_SECRET": key.api_secret}
+    with running_server(tmp_path, "--model", "efficientnet_lite0") as server:
+        program = example.program.replace("http://localhost:8000", server.url)
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=folder,
+            env=os.environ | secrets,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == example.answer

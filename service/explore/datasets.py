@@ -145,6 +145,11 @@ class DatasetStore:
         with self._database.reading() as db:
             return _find(db, id_)
 
+    def exists(self, id_: str) -> bool:
+        """True if there is a dataset of that id."""
+        with self._database.reading() as db:
+            return db.execute("SELECT 1 FROM datasets WHERE id = ?", (id_,)).fetchone() is not None
+
     def for_caller(self, id_: str, caller: str, *, change: bool) -> DatasetRow:
         """The dataset of that id, if the caller may see it, or change it.
 

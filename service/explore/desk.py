@@ -99,7 +99,13 @@ class Desk:
         """
         row = self.datasets.for_caller(id_, self.caller(request).owner, change=change)
         self.check_served(row)
+        request.state.dataset = row.id
         return row
+
+    def is_gone(self, request: Request) -> bool:
+        """True if the dataset that a request is about was deleted since it was looked up."""
+        id_ = getattr(request.state, "dataset", None)
+        return id_ is not None and not self.datasets.exists(id_)
 
     def signed(self, request: Request, id_: str) -> DatasetRow:
         """The dataset that a request with a signed URL is about; who holds the URL needs no key.

@@ -86,8 +86,9 @@ class Embedders:
         try:
             return await asyncio.shield(task)
         except Exception:
-            # What failed once may work the next time.
-            self._models.pop(key, None)
+            # What failed once may work the next time: who is told first makes room for another try.
+            if self._models.get(key) is task:
+                del self._models[key]
             raise
 
     async def _load(self, description: ModelDescription) -> _Batcher:

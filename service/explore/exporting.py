@@ -195,7 +195,12 @@ class Exporter:
         row = await asyncio.to_thread(self._datasets.find, task.dataset)
         question = ExploreQuery.from_canonical(task.request.question)
         contents = await contents_of(self._pages, row, question, task.request.media)
-        await asyncio.to_thread(self._write, task, contents)
+        writing = asyncio.create_task(asyncio.to_thread(self._write, task, contents))
+        try:
+            await asyncio.shield(writing)
+        finally:
+            # Nothing is closed under the thread: it ends soon once it is told to stop.
+            await asyncio.gather(writing, return_exceptions=True)
 
     def _write(self, task: ExportTask, contents: Contents) -> None:
         for old in self._tasks.take_old(task.dataset, _DAYS_KEPT):

@@ -27,6 +27,8 @@ from twinlens.service.explore import (
     routes_ingestion,
     routes_media,
 )
+from twinlens.service.explore.batching import BatchFailed, Closing
+from twinlens.service.explore.export_items import ItemsChanged
 from twinlens.service.explore.failures import BadRequest, Conflict, Forbidden, NotFound
 from twinlens.service.json_answers import StrictJson
 
@@ -38,6 +40,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (DatasetLocked, 409),
+    (ItemsChanged, 409),
     (Busy, 429),
     (BadRequest, 400),
     (BodyTooLarge, 400),
@@ -46,6 +49,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (TooManyPairs, 422),
     (InvalidValue, 422),
     (InputError, 400),
+    (Closing, 503),
 )
 
 
@@ -75,11 +79,19 @@ def failure(request: Request, error: Exception) -> Response:
         return StrictJson({"detail": f"the model cannot be used: {error}"}, status_code=503)
     if isinstance(error, DatasetError):
         return StrictJson({"detail": f"the dataset cannot be used now: {error}"}, status_code=503)
-    if isinstance(error, TwinLensError):
+    if isinstance(error, TwinLensError) and not isinstance(error, BatchFailed):
         return StrictJson(
             {"detail": f"the server cannot use its data folder now: {_SEE_LOG}"}, status_code=503
         )
     return StrictJson({"detail": f"the server failed at this request: {_SEE_LOG}"}, status_code=500)
+
+
+def meant(request: Request, error: Exception) -> Exception:
+    """The failure itself; what failed because its dataset was deleted meanwhile is "not found"."""
+    services = request.app.state.services
+    if not isinstance(error, InputError) and services.explore.is_gone(request):
+        return NotFound("Dataset not found")
+    return error
 
 
 def http_failure(request: Request, code: int, headers: Mapping[str, str] | None) -> Response:

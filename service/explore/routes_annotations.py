@@ -22,19 +22,15 @@ routes = APIRouter(tags=["annotations"])
 _MOST = 100_000
 _IDS = {"type": "array", "items": describe.UUID, "minItems": 1, "maxItems": _MOST}
 _MEDIA = describe.json_body(
-    {"type": "object", "properties": {"media_ids": _IDS}, "required": ["media_ids"]},
-    {"media_ids": ["300dad2c-1234-41f1-8483-5a879df30de4"]},
+    {"media_ids": _IDS}, "media_ids", example={"media_ids": ["300dad2c-1234-41f1-8483-5a879df30de4"]}
 )
-_PAIR = {"type": "array", "items": describe.UUID, "minItems": 2, "maxItems": 2}
+_PAIR = {"type": "array", "items": describe.UUID, "minItems": 2, "maxItems": 2, "uniqueItems": True}
 _PAIRS = describe.json_body(
-    {
-        "type": "object",
-        "properties": {"pairs": {"type": "array", "items": _PAIR, "minItems": 1, "maxItems": _MOST}},
-        "required": ["pairs"],
-    },
-    {"pairs": [["300dad2c-1234-41f1-8483-5a879df30de4", "9a0dad2c-1234-41f1-8483-5a879df30de4"]]},
+    {"pairs": {"type": "array", "items": _PAIR, "minItems": 1, "maxItems": _MOST}},
+    "pairs",
+    example={"pairs": [["300dad2c-1234-41f1-8483-5a879df30de4", "9a0dad2c-1234-41f1-8483-5a879df30de4"]]},
 )
-_DONE: dict[int | str, dict[str, Any]] = {200: {"description": "Done.", "model": None}}
+_DONE = describe.done("Done.")
 
 
 @routes.get(
@@ -54,16 +50,9 @@ async def tags(request: Request, dataset_id: str) -> Response:
 @routes.post(
     "/dataset/{dataset_id}/tags",
     response_model=schema.TagAnswer,
-    responses=describe.failures(400, 403, 404, 409, 422),
+    responses=describe.failures(400, 403, 404, 409, 422, 429),
     summary=describe.EXTENSION + "make a tag",
-    openapi_extra=describe.json_body(
-        {
-            "type": "object",
-            "properties": {"name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9 ._-]{0,98}$"}},
-            "required": ["name"],
-        },
-        {"name": "to be checked"},
-    ),
+    openapi_extra=describe.json_body({"name": describe.name(100)}, "name", example={"name": "to be checked"}),
 )
 async def make_tag(request: Request, dataset_id: str) -> Response:
     """A name is used once in a dataset."""
@@ -93,7 +82,7 @@ async def drop_tag(request: Request, dataset_id: str, tag_id: str) -> Response:
 @routes.post(
     "/dataset/{dataset_id}/tags/{tag_id}/media",
     response_model=None,
-    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422)},
+    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422, 429)},
     summary=describe.EXTENSION + "put a tag on images",
     openapi_extra=_MEDIA,
 )
@@ -110,7 +99,7 @@ async def assign(request: Request, dataset_id: str, tag_id: str) -> Response:
 @routes.delete(
     "/dataset/{dataset_id}/tags/{tag_id}/media",
     response_model=None,
-    responses={**_DONE, **describe.failures(400, 403, 404, 422)},
+    responses={**_DONE, **describe.failures(400, 403, 404, 422, 429)},
     summary=describe.EXTENSION + "take a tag off images",
     openapi_extra=_MEDIA,
 )
@@ -140,7 +129,7 @@ async def rejections(request: Request, dataset_id: str) -> Response:
 @routes.post(
     "/dataset/{dataset_id}/rejections",
     response_model=None,
-    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422)},
+    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422, 429)},
     summary=describe.EXTENSION + "say that pairs of images are not duplicates",
     openapi_extra=_PAIRS,
 )
@@ -158,7 +147,7 @@ async def reject(request: Request, dataset_id: str) -> Response:
 @routes.delete(
     "/dataset/{dataset_id}/rejections",
     response_model=None,
-    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422)},
+    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422, 429)},
     summary=describe.EXTENSION + "take that back",
     openapi_extra=_PAIRS,
 )
@@ -189,7 +178,7 @@ async def keepers(request: Request, dataset_id: str) -> Response:
 @routes.post(
     "/dataset/{dataset_id}/keepers",
     response_model=None,
-    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422)},
+    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422, 429)},
     summary=describe.EXTENSION + "say that images are to be kept",
     openapi_extra=_MEDIA,
 )
@@ -207,7 +196,7 @@ async def keep(request: Request, dataset_id: str) -> Response:
 @routes.delete(
     "/dataset/{dataset_id}/keepers",
     response_model=None,
-    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422)},
+    responses={**_DONE, **describe.failures(400, 403, 404, 409, 422, 429)},
     summary=describe.EXTENSION + "take that back",
     openapi_extra=_MEDIA,
 )

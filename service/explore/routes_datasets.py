@@ -18,6 +18,11 @@ from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["datasets"])
 _SORTS = ("date", "name")
+_GRANT = describe.json_body(
+    {"grant_to_user_email": {"type": "string", "minLength": 1}},
+    "grant_to_user_email",
+    example={"grant_to_user_email": "name of a key"},
+)
 _SORT = {"type": "string", "enum": list(_SORTS), "default": "date"}
 
 
@@ -86,7 +91,7 @@ async def creation_status(request: Request, dataset_id: str) -> Response:
 @routes.delete(
     "/dataset/{dataset_id}",
     response_model=None,
-    responses={200: {"description": "It is gone.", "model": None}, **describe.failures(403, 404)},
+    responses={**describe.done("It is gone."), **describe.failures(403, 404)},
     summary="Delete a dataset",
 )
 async def delete_dataset(request: Request, dataset_id: str) -> Response:
@@ -129,19 +134,9 @@ async def list_failures(request: Request, dataset_id: str) -> Response:
 @routes.put(
     "/manage/{dataset_id}/invite",
     response_model=None,
-    responses={
-        200: {"description": "It is shared.", "model": None},
-        **describe.failures(400, 403, 404, 409, 422),
-    },
+    responses={**describe.done("It is shared."), **describe.failures(400, 403, 404, 409, 422, 429)},
     summary="Share a dataset with another key, to be seen",
-    openapi_extra=describe.json_body(
-        {
-            "type": "object",
-            "properties": {"grant_to_user_email": {"type": "string", "minLength": 1, "maxLength": 200}},
-            "required": ["grant_to_user_email"],
-        },
-        {"grant_to_user_email": "name of a key"},
-    ),
+    openapi_extra=_GRANT,
 )
 async def invite(request: Request, dataset_id: str) -> Response:
     """This server knows keys, not e-mail addresses: give the name or the id of one."""
@@ -155,19 +150,9 @@ async def invite(request: Request, dataset_id: str) -> Response:
 @routes.delete(
     "/manage/{dataset_id}/invite",
     response_model=None,
-    responses={
-        200: {"description": "It is not shared.", "model": None},
-        **describe.failures(400, 403, 404, 422),
-    },
+    responses={**describe.done("It is not shared."), **describe.failures(400, 403, 404, 422, 429)},
     summary=describe.EXTENSION + "take a share back",
-    openapi_extra=describe.json_body(
-        {
-            "type": "object",
-            "properties": {"grant_to_user_email": {"type": "string", "minLength": 1, "maxLength": 200}},
-            "required": ["grant_to_user_email"],
-        },
-        {"grant_to_user_email": "name of a key"},
-    ),
+    openapi_extra=_GRANT,
 )
 async def uninvite(request: Request, dataset_id: str) -> Response:
     """Harmless where it was not shared."""

@@ -21,10 +21,7 @@ from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["explore"])
 _MOST_RESULTS = 1000
-_BOX = {
-    "type": "string",
-    "description": '`{"x":0.1,"y":0.2,"width":0.5,"height":0.6}`, fractions of the image',
-}
+_BOX = '{"x":0.1,"y":0.2,"width":0.5,"height":0.6}'
 
 
 @routes.get(
@@ -145,11 +142,17 @@ async def duplicates(request: Request, dataset_id: str, media_id: str) -> Respon
     responses=describe.failures(400, 404, 409, 422, 429),
     summary="Upload an image to search for",
     openapi_extra={
-        **describe.multipart({"file": describe.FILE}, ["file"]),
+        **describe.multipart({"file": describe.IMAGE}, "file"),
         "parameters": [
             describe.ENTITY_TYPE,
             describe.query("threshold", describe.LEVEL, "As explore will be asked with."),
-            describe.query("bounding_box", _BOX, "The part of the image to search for."),
+            describe.query(
+                "bounding_box",
+                {"type": "string"},
+                "The part of the image to search for: a JSON object of fractions of the image; "
+                "or `X,Y,WIDTH,HEIGHT` in pixels.",
+                example=_BOX,
+            ),
         ],
     },
 )
@@ -179,15 +182,13 @@ async def search_image_similarity(request: Request, dataset_id: str) -> Response
     summary="The images that a text describes best",
     openapi_extra=describe.json_body(
         {
-            "type": "object",
-            "properties": {
-                "text": {"type": "string", "minLength": 1, "maxLength": 1000, "pattern": r"\S"},
-                "entity_type": describe.ENTITY,
-                "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
-            },
-            "required": ["text"],
+            "text": describe.TEXT,
+            "entity_type": describe.ENTITY,
+            "limit": {"type": "integer", "minimum": 1, "maximum": _MOST_RESULTS, "default": 10},
         },
-        {"text": "a red car", "entity_type": "IMAGES", "limit": 10},
+        "text",
+        example={"text": "a red car", "entity_type": "IMAGES", "limit": 10},
+        additionalProperties=False,
     ),
 )
 async def vector_search(request: Request, dataset_id: str) -> Response:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 routes = APIRouter(tags=["export"])
 _FORMATS = ("json", "parquet")
 _LONGEST_NAME = 100
-_NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9 ._-]{0,90}$"}
+_NAME = {"type": "string"}
 _FORMAT = describe.query(
     "export_format", {"type": "string", "enum": list(_FORMATS), "default": "json"}, "Of the metadata."
 )
@@ -36,9 +36,8 @@ _IMAGES = describe.query(
     "include_images", {"type": "boolean", "default": False}, "Put the originals into the archive."
 )
 _IDS = {"type": "array", "items": describe.UUID}
-_SELECTION = {
-    "type": "object",
-    "properties": {
+_SELECTION = describe.json_body(
+    {
         "media_selection": {
             "type": "array",
             "minItems": 1,
@@ -77,13 +76,13 @@ _SELECTION = {
             },
         }
     },
-    "required": ["media_selection"],
-}
-_EXAMPLE = {
-    "media_selection": [
-        {"type": "media", "payload": {"media_ids": ["300dad2c-1234-41f1-8483-5a879df30de4"]}},
-    ]
-}
+    "media_selection",
+    example={
+        "media_selection": [
+            {"type": "media", "payload": {"media_ids": ["300dad2c-1234-41f1-8483-5a879df30de4"]}},
+        ]
+    },
+)
 
 
 @routes.get(
@@ -115,10 +114,10 @@ async def export_context(request: Request, dataset_id: str) -> Response:
 @routes.post(
     "/dataset/{dataset_id}/export_entities_async",
     response_model=schema.ExportStarted,
-    responses=describe.failures(400, 404, 409, 422),
+    responses=describe.failures(400, 404, 409, 422, 429),
     summary="Export chosen images and clusters",
     openapi_extra={
-        **describe.json_body(_SELECTION, _EXAMPLE),
+        **_SELECTION,
         "parameters": [
             describe.query("file_name", _NAME, "Of the ZIP; the name of the dataset unless given."),
             _FORMAT,
@@ -174,14 +173,11 @@ async def export_status(request: Request, dataset_id: str) -> Response:
     response_class=Response,
     responses={
         200: {"content": {"application/zip": {"schema": describe.FILE}}, "description": "The ZIP."},
-        **describe.failures(403, 404),
+        **describe.failures(403, 404, signed=True),
     },
     summary="Download an export",
     openapi_extra={
-        "parameters": [
-            describe.query("expires", {"type": "string"}, "Unix time; part of the signature."),
-            describe.query("signature", {"type": "string"}, "Made by this server."),
-        ],
+        "parameters": describe.SIGNATURE,
         "security": [],
     },
 )

@@ -29,7 +29,7 @@ from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["ingestion"])
 _LONGEST_NAME = 255
-_NAME = {"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME}
+_NAME = describe.name(_LONGEST_NAME)
 _INCOMING = "incoming"
 _ONE_SOURCE = "Exactly one media source must be provided: files[], s3_uri, or archive"
 _NO_S3 = "S3 is not supported by this server: upload the files or an archive, or name a folder it may read"
@@ -78,7 +78,7 @@ async def data_files(request: Request, dataset_id: str) -> Response:
     response_class=Response,
     responses=describe.failures(400, 403, 404, 422),
     summary="Upload files",
-    openapi_extra=describe.multipart({"files": describe.FILES}, ["files"]),
+    openapi_extra=describe.multipart({"files": describe.FILES}, "files"),
 )
 async def upload(request: Request, dataset_id: str, transaction_id: str) -> Response:
     """All files of a request are taken, or none.
@@ -191,10 +191,11 @@ async def process_add_media(request: Request) -> Response:
     openapi_extra=describe.multipart(
         {
             "dataset_name": _NAME,
-            "archive": describe.FILE,
+            "archive": describe.ARCHIVE,
             "bucket_path": {"type": "string", "description": "A folder that this server may read; no S3."},
         },
-        ["dataset_name"],
+        "dataset_name",
+        oneOf=[{"required": ["archive"]}, {"required": ["bucket_path"]}],
     ),
 )
 async def create_dataset(request: Request) -> Response:
@@ -226,10 +227,10 @@ async def create_dataset(request: Request) -> Response:
     openapi_extra=describe.multipart(
         {
             "files": describe.FILES,
-            "archive": describe.FILE,
-            "s3_uri": {"type": "string", "description": "Not supported by this server."},
+            "archive": describe.ARCHIVE,
             "auto_reindex": {"type": "boolean", "default": False},
-        }
+        },
+        oneOf=[{"required": ["files"]}, {"required": ["archive"]}],
     ),
 )
 async def add_media(request: Request, dataset_id: str) -> Response:

@@ -29,10 +29,6 @@ _TYPES = {
     "heif": "image/heic",
     "avif": "image/avif",
 }
-_SIGNED = [
-    describe.query("expires", {"type": "string"}, "Unix time; part of the signature."),
-    describe.query("signature", {"type": "string"}, "Made by this server."),
-]
 # What was uploaded is shown as an image and as nothing else, whatever is hidden in it.
 _SAFE = {
     "x-content-type-options": "nosniff",
@@ -46,10 +42,10 @@ _SAFE = {
     response_class=Response,
     responses={
         200: {"content": {"image/*": {"schema": describe.FILE}}, "description": "The file, as it is."},
-        **describe.failures(403, 404, 409),
+        **describe.failures(403, 404, 409, signed=True),
     },
     summary="The file of an image",
-    openapi_extra={"parameters": _SIGNED, "security": []},
+    openapi_extra={"parameters": describe.SIGNATURE, "security": []},
 )
 async def image(request: Request, dataset_id: str, media_id: str) -> Response:
     """`media_uri` of an answer."""
@@ -73,10 +69,10 @@ async def image(request: Request, dataset_id: str, media_id: str) -> Response:
     response_class=Response,
     responses={
         200: {"content": {"image/webp": {"schema": describe.FILE}}, "description": "A small WebP."},
-        **describe.failures(403, 404, 409),
+        **describe.failures(403, 404, 409, signed=True),
     },
     summary="A preview of an image",
-    openapi_extra={"parameters": _SIGNED, "security": []},
+    openapi_extra={"parameters": describe.SIGNATURE, "security": []},
 )
 async def thumbnail(request: Request, dataset_id: str, media_id: str) -> Response:
     """`media_thumb_uri` of an answer."""

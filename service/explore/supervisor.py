@@ -8,30 +8,28 @@ committed.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import signal
-import sys
-from collections import deque
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from twinlens.engine.errors import TwinLensError
 from twinlens.service.explore.annotation_files import Annotation, is_annotation_file, read_annotations
 from twinlens.service.explore.datasets import DatasetRow, DatasetStore, Status
 from twinlens.service.explore.failures import Conflict, NotFound
+from twinlens.service.explore.index_process import run_index_process
 from twinlens.service.explore.intake import Intake
 from twinlens.service.explore.work import Job, JobState, Task, WorkList
 from twinlens.service.explore.worker import Order
 from twinlens.service.settings import Settings
 
 log = logging.getLogger("twinlens.service")
-_LAST_WORDS = 40
-_LONGEST_LINE = 1 << 20
-_INDEXED = 90
-"""Progress when all images are embedded; comparing them takes the rest."""
+T = TypeVar("T")
+_SECONDS_TO_NEXT_TRY = 2.0
+_AT_WORK = (Status.INDEXING, Status.READ_ONLY)
 
 
 class Supervisor:
@@ -57,14 +55,28 @@ class Supervisor:
         self._intake = intake
         self._work = work
         self._wake = asyncio.Event()
+        # Held while jobs and states change together, so that no one reads one without the other.
+        self._changing = threading.Lock()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take up what an earlier server left, and wait for more."""
-        await asyncio.to_thread(self._work.resume)
+        await asyncio.to_thread(self._resume)
         self._loop = asyncio.create_task(self._serve())
         self._wake.set()
+
+    def _resume(self) -> None:
+        """Give every dataset that waits for a job one, however an earlier server ended."""
+        self._work.resume()
+        waiting = {job.dataset for job in self._work.waiting()}
+        for row in self._datasets.all():
+            handed_over = not self._intake.is_settled(row.id)
+            if row.id in waiting or handed_over or row.status in _AT_WORK:
+                if row.id not in waiting:
+                    # A kill came between what was asked for and its job, or between its job and its state.
+                    self._work.add(row.id, Task.ADD if row.ready else Task.CREATE, compare=True)
+                self._datasets.set_status(row.id, _at_work(row), progress=row.progress)
 
     async def aclose(self) -> None:
         """End all processes; their jobs go on at the next start."""
@@ -73,18 +85,55 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def submit(self, row: DatasetRow, task: Task, *, compare: bool) -> None:
+    async def submit(
+        self, dataset: str, task: Task, *, compare: bool, bring: Callable[[], T] = lambda: None
+    ) -> T:
         """Ask for a job.
 
+        Args:
+            dataset: whose.
+            task: why.
+            compare: compare what was added.
+            bring: hands over what the job is for, where that and the job are to be had together or not at
+                all. No job of a dataset begins or ends meanwhile.
+
+        Returns:
+            What `bring` returned.
+
         Raises:
-            Conflict: the dataset has one that waits or runs.
+            NotFound: the dataset is gone.
+            Conflict: the dataset has a job that waits or runs. `bring` is to see that it has none.
         """
-        await asyncio.to_thread(self._submit, row, task, compare)
+        brought = await asyncio.to_thread(self._submit, dataset, task, compare, bring)
+        self._wake.set()
+        return brought
+
+    def _submit(self, dataset: str, task: Task, compare: bool, bring: Callable[[], T]) -> T:
+        with self._changing:
+            row = self._datasets.find(dataset)
+            brought = bring()
+            self._work.add(row.id, task, compare=compare)
+            self._datasets.set_status(row.id, _at_work(row))
+            return brought
+
+    async def take_in(self, dataset: str) -> None:
+        """Have uploads indexed that were handed over, by the job that waits or runs, or by a new one.
+
+        Raises:
+            NotFound: the dataset is gone.
+        """
+        await asyncio.to_thread(self._take_in, dataset)
         self._wake.set()
 
-    def _submit(self, row: DatasetRow, task: Task, compare: bool) -> None:
-        self._work.add(row.id, task, compare=compare)
-        self._datasets.set_status(row.id, Status.READ_ONLY if row.ready else Status.INDEXING)
+    def _take_in(self, dataset: str) -> None:
+        with self._changing:
+            row = self._datasets.find(dataset)
+            if self._work.join(row.id, compare=True):
+                return
+            # A job that runs looks for what was handed over before it ends.
+            with suppress(Conflict):
+                self._work.add(row.id, Task.ADD if row.ready else Task.CREATE, compare=True)
+                self._datasets.set_status(row.id, _at_work(row))
 
     async def abandon(self, dataset: str) -> None:
         """End the job of a dataset that is being deleted."""
@@ -115,25 +164,27 @@ class Supervisor:
         """One job from its start to its end, whatever that is."""
         try:
             row = await asyncio.to_thread(self._datasets.find, job.dataset)
-            await asyncio.to_thread(self._prepare, job, row)
+            job = await asyncio.to_thread(self._prepare, job, row)
             done = await self._watch(job, row)
             await asyncio.to_thread(self._finish, job, row, done)
         except NotFound:
             return
         except TwinLensError as error:
-            await asyncio.to_thread(self._fail, job, str(error))
+            await self._fail(job, str(error))
         except OSError as error:
-            await asyncio.to_thread(self._fail, job, f"the index process could not be run: {error}")
+            await self._fail(job, f"the index process could not be run: {error}")
         except Exception:
             log.exception("a job failed in a way that nobody expected")
-            await asyncio.to_thread(self._fail, job, "the server failed at this job: its log says more")
+            await self._fail(job, "the server failed at this job: its log says more")
 
-    def _prepare(self, job: Job, row: DatasetRow) -> None:
-        self._work.set_state(job, JobState.RUNNING)
-        self._datasets.set_status(row.id, Status.READ_ONLY if row.ready else Status.INDEXING)
-        self._intake.settle(row.id)
+    def _prepare(self, job: Job, row: DatasetRow) -> Job:
+        with self._changing:
+            job = self._work.begin(job)
+            self._datasets.set_status(row.id, _at_work(row), progress=row.progress)
+            self._intake.settle(row.id)
         for source in self._datasets.sources(row.id):
             self._intake.annotate(row.id, _annotations_in(source, self._settings.max_annotation_rows))
+        return job
 
     async def _watch(self, job: Job, row: DatasetRow) -> dict[str, int]:
         """Run the process of a job; what it found.
@@ -141,36 +192,16 @@ class Supervisor:
         Raises:
             IndexingFailed: it failed or crashed.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "twinlens.service.explore.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
-        )
-        assert process.stdin and process.stdout and process.stderr
-        last_words: deque[str] = deque(maxlen=_LAST_WORDS)
-        listener = asyncio.create_task(_listen(process.stderr, last_words))
-        try:
-            process.stdin.write(self._order(job, row).encode() + b"\n")
-            with suppress(ConnectionError):
-                await process.stdin.drain()
-            said = await self._follow(process.stdout, job)
-            code = await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            listener.cancel()
-        if "done" in said:
-            return {name: int(number) for name, number in said["done"].items()}
-        if last_words:
-            log.error("index process", extra={"fields": {"dataset": row.id, "stderr": "".join(last_words)}})
-        raise IndexingFailed(said.get("failed") or _crash(code))
+        begun_at = row.progress
 
-    def _order(self, job: Job, row: DatasetRow) -> str:
+        async def tell(percent: int) -> None:
+            # A job that begins again goes on from where it was.
+            reached = begun_at + percent * (100 - begun_at) // 100
+            await asyncio.to_thread(self._datasets.set_progress, row.id, reached)
+
+        return await run_index_process(self._order(job, row), tell)
+
+    def _order(self, job: Job, row: DatasetRow) -> Order:
         sources = self._datasets.sources(row.id)
         if self._intake.images(row.id).is_dir():
             sources = [self._intake.images(row.id), *sources]
@@ -182,74 +213,52 @@ class Supervisor:
             compare=job.compare,
             max_bytes=self._settings.max_upload_file_bytes,
             max_pixels=self._settings.max_image_pixels,
-        ).to_json()
-
-    async def _follow(self, output: asyncio.StreamReader, job: Job) -> dict[str, Any]:
-        """Write down how far the process is; its last word."""
-        progress = -1
-        last: dict[str, Any] = {}
-        while line := await output.readline():
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
-            if "progress" in said:
-                if (percent := _percent(said["progress"])) != progress:
-                    progress = percent
-                    await asyncio.to_thread(self._datasets.set_progress, job.dataset, percent)
-            else:
-                last = said
-        return last
+        )
 
     def _finish(self, job: Job, row: DatasetRow, done: dict[str, int]) -> None:
-        self._work.set_state(job, JobState.DONE)
-        status = Status.READY if job.compare else Status.PARTIAL_INDEX
-        again = not self._intake.is_settled(row.id)
-        if again:
+        with self._changing:
+            if self._intake.is_settled(row.id):
+                status = Status.READY if job.compare else Status.PARTIAL_INDEX
+                self._datasets.set_status(row.id, status, progress=100, images=done["images"])
+                self._work.set_state(job, JobState.DONE)
+                return
             # Uploads that were handed over meanwhile.
-            status = Status.READ_ONLY
-        self._datasets.set_status(row.id, status, progress=100, images=done["images"])
-        if again:
-            with suppress(Conflict):
-                self._work.add(row.id, Task.ADD, compare=True)
+            self._datasets.set_status(row.id, Status.READ_ONLY, images=done["images"])
+            self._work.set_state(job, JobState.DONE)
+            self._work.add(row.id, Task.ADD, compare=True)
 
-    def _fail(self, job: Job, reason: str) -> None:
+    async def _fail(self, job: Job, reason: str) -> None:
+        """Write down why a job failed, as soon as there is room to: a full disk is why jobs fail."""
         log.error("indexing failed", extra={"fields": {"dataset": job.dataset, "reason": reason}})
-        self._work.set_state(job, JobState.FAILED, reason)
-        self._datasets.set_status(job.dataset, Status.ERROR, error=reason)
+        while True:
+            try:
+                await asyncio.to_thread(self._write_failure, job, reason)
+                return
+            except TwinLensError as error:
+                log.error("the end of a job cannot be written down", exc_info=error)
+                await asyncio.sleep(_SECONDS_TO_NEXT_TRY)
+
+    def _write_failure(self, job: Job, reason: str) -> None:
+        with self._changing:
+            self._work.set_state(job, JobState.FAILED, reason)
+            self._datasets.set_status(job.dataset, Status.ERROR, error=reason)
 
 
-class IndexingFailed(TwinLensError):
-    """The process of a job failed or crashed; the message says how."""
-
-
-def _percent(progress: dict[str, object]) -> int:
-    done, total = int(str(progress["done"])), int(str(progress["total"]))
-    share = done / total if total else 1.0
-    if progress["stage"] == "index":
-        return int(_INDEXED * share)
-    return _INDEXED if share < 1.0 else 99
-
-
-def _crash(code: int) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name
-        how = f"was ended by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
-    else:
-        how = f"ended with code {code}"
-    return f"the index process {how}: its work so far is kept, and goes on when the server starts again"
+def _at_work(row: DatasetRow) -> Status:
+    """The state of a dataset that has a job."""
+    return Status.READ_ONLY if row.ready else Status.INDEXING
 
 
 def _annotations_in(source: Path, most: int) -> list[Annotation]:
+    try:
+        # There may be very many other files, on a slow disk.
+        named = sorted(entry for entry in source.iterdir() if is_annotation_file(entry.name))
+    except OSError:
+        # The process that reads the images says what is wrong with their folder.
+        return []
     return [
         annotation
-        for entry in sorted(source.iterdir())
-        if entry.is_file() and is_annotation_file(entry.name)
+        for entry in named
+        if entry.is_file()
         for annotation in read_annotations(entry, entry.name, max_rows=most)
     ]
-
-
-async def _listen(stream: asyncio.StreamReader, lines: deque[str]) -> None:
-    with suppress(ValueError):
-        while line := await stream.readline():
-            lines.append(line.decode(errors="replace"))

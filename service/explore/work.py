@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from twinlens.service.database import Database
-from twinlens.service.explore.failures import Conflict
+from twinlens.service.explore.failures import Conflict, NotFound
 
 
 class Task(StrEnum):
@@ -69,6 +69,28 @@ class WorkList:
                 (dataset, task, compare, JobState.WAITING),
             )
             return Job(int(added.lastrowid or 0), dataset, task, compare)
+
+    def join(self, dataset: str, *, compare: bool) -> bool:
+        """Let a job that waits do more; False if the dataset has none that waits."""
+        with self._database.writing() as db:
+            joined = db.execute(
+                "UPDATE jobs SET compare = compare OR ? WHERE dataset = ? AND state = ?",
+                (compare, dataset, JobState.WAITING),
+            )
+            return joined.rowcount > 0
+
+    def begin(self, job: Job) -> Job:
+        """Write that a job runs; what it is to do by now.
+
+        Raises:
+            NotFound: its dataset was deleted.
+        """
+        with self._database.writing() as db:
+            db.execute("UPDATE jobs SET state = ? WHERE number = ?", (JobState.RUNNING, job.number))
+            found = db.execute("SELECT compare FROM jobs WHERE number = ?", (job.number,)).fetchone()
+        if found is None:
+            raise NotFound("Dataset not found")
+        return replace(job, compare=bool(found[0]))
 
     def waiting(self) -> Sequence[Job]:
         """Jobs that wait, the first asked for first."""

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +95,20 @@ def _follow(order: Order) -> dict[str, int]:
     )
     last = 0.0
 
-    def report(progress: Progress) -> None:
+    def report(progress: Progress, source: int = 0, sources: int = 1) -> None:
         nonlocal last
         moment = time.monotonic()
         if moment - last >= _SECONDS_BETWEEN_REPORTS or progress.done in (0, progress.total):
             last = moment
-            _say(progress={"stage": progress.stage, "done": progress.done, "total": progress.total})
+            share = progress.done / progress.total if progress.total else 1.0
+            _say(progress={"stage": progress.stage, "share": (source + share) / sources})
 
     with data:
 
         def work(dataset: Dataset) -> None:
-            for source in order.sources:
-                dataset.add(source, options, report, relate=False)
+            for number, source in enumerate(order.sources):
+                told = partial(report, source=number, sources=len(order.sources))
+                dataset.add(source, options, told, relate=False)
             if order.compare:
                 dataset.relate(report)
 
@@ -146,10 +149,13 @@ def _say(**message: Any) -> None:
 
 
 def _end_with_the_server() -> None:
-    while sys.stdin.buffer.read(1 << 16):
+    while os.read(sys.stdin.fileno(), 1 << 16):
         pass
     os._exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    # Everything is on disk. Python's own end would abort on the thread that still reads standard input.
+    os._exit(code)

@@ -1,4 +1,4 @@
-"""One server with real photographs for all tests that only ask: making it takes as long as a hundred of them."""
+"""One server with real photographs for all tests that only ask: making it takes longer than they do."""
 
 from __future__ import annotations
 
