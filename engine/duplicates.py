@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,40 @@ class Outline:
     min_similarity: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlines(Sequence[Outline]):
+    """Clusters, then images that are in none, which take 8 bytes each until they are looked at.
+
+    Attributes:
+        clusters: of two or more images.
+        alone: int64 [s], units of one image each.
+    """
+
+    clusters: Sequence[Outline]
+    alone: NDArray[np.int64]
+
+    @property
+    def images(self) -> int:
+        """How many images they hold."""
+        return sum(outline.size for outline in self.clusters) + len(self.alone)
+
+    def __len__(self) -> int:
+        return len(self.clusters) + len(self.alone)
+
+    @overload
+    def __getitem__(self, place: int, /) -> Outline: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> list[Outline]: ...
+    def __getitem__(self, place: int | slice, /) -> Outline | list[Outline]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        if place < len(self.clusters):
+            return self.clusters[place]
+        unit = place - len(self.clusters)
+        return Outline(self.alone[unit : unit + 1], 1, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Grouping:
     """All clusters of a snapshot at one threshold; `describe` tells more of each when it is asked for.
@@ -47,13 +82,13 @@ class Grouping:
         snapshot: what was grouped.
         threshold: at which.
         linkage: how.
-        outlines: largest first, then tightest, then by cluster id.
+        outlines: largest first, then tightest, then by cluster id; then images alone, by id.
     """
 
     snapshot: Snapshot
     threshold: float
     linkage: Linkage
-    outlines: Sequence[Outline]
+    outlines: Outlines
     _hood: Neighbourhood
     _rank: NDArray[np.int64]
 
@@ -111,11 +146,10 @@ def group(
         Outline(units, int(weights[units].sum()), float(shown(similarity)))
         for units, similarity in zip(found, lowest, strict=True)
     ]
-    if alone:
-        rest = np.ones(len(snapshot.units), np.bool_)
-        rest[np.concatenate([np.empty(0, np.int64), *found])] = False
-        outlines += [Outline(np.array([unit]), int(weights[unit]), 1.0) for unit in np.flatnonzero(rest)]
-    return Grouping(snapshot, threshold, linkage, _in_order(snapshot, outlines), hood, rank)
+    rest = np.full(len(snapshot.units), alone)
+    rest[np.concatenate([np.empty(0, np.int64), *found])] = False
+    listed = Outlines(_in_order(snapshot, outlines), np.flatnonzero(rest))
+    return Grouping(snapshot, threshold, linkage, listed, hood, rank)
 
 
 def find_clusters(

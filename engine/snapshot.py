@@ -112,7 +112,7 @@ class Snapshot:
         return {image.id: place for place, image in enumerate(self.images)}
 
     def keeper_order(self, rules: tuple[str, ...]) -> NDArray[np.int64]:
-        """Rank of each image by how much it is worth keeping, int64 [n]; asked for again, it is there already.
+        """Rank of each image by how much it is worth keeping, int64 [n]; computed once.
 
         Raises:
             InvalidValue: a rule that does not exist.

@@ -51,6 +51,8 @@ class Connection(H11Protocol):
         asked = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
         if asked:
             self.cycle.keep_alive = False
+            # It waits with half a connection, or it waits no more: which of the two cannot be seen.
+            self.cycle.scope.setdefault("state", {})["hung_up"] = True
         return asked
 
     def pause_writing(self) -> None:

@@ -60,8 +60,8 @@ class Answer(Protocol):
         """Some of them."""
         ...
 
-    def find(self, id_: str) -> Group | None:
-        """The group of that id."""
+    def find(self, id_: str, place: int) -> Group | None:
+        """The group of that id, which was the one at `place` when it was given out."""
         ...
 
 
@@ -79,20 +79,18 @@ class Grouped:
     @cached_property
     def total_media(self) -> int:
         """How many images they hold."""
-        return sum(outline.size for outline in self.grouping.outlines)
+        return self.grouping.outlines.images
 
     def groups(self, start: int, count: int) -> list[Group]:
         """Some of them."""
         return [self._group(outline) for outline in self.grouping.outlines[start : start + count]]
 
-    def find(self, id_: str) -> Group | None:
-        """The group of that id."""
-        outline = self._by_id.get(id_)
-        return None if outline is None else self._group(outline)
-
-    @cached_property
-    def _by_id(self) -> Mapping[str, Outline]:
-        return {self.grouping.id_of(outline): outline for outline in self.grouping.outlines}
+    def find(self, id_: str, place: int) -> Group | None:
+        """The group of that id, which was the one at `place` when it was given out."""
+        outlines = self.grouping.outlines
+        near = outlines[place : place + 1]
+        found = (each for part in (near, outlines) for each in part if self.grouping.id_of(each) == id_)
+        return next((self._group(outline) for outline in found), None)
 
     def _group(self, outline: Outline) -> Group:
         images = self.grouping.snapshot.images
@@ -127,14 +125,12 @@ class Ranked:
         """Some of them."""
         return [self._group(place) for place in self.places[start : start + count].tolist()]
 
-    def find(self, id_: str) -> Group | None:
-        """The group of that id."""
-        place = self._by_id.get(id_)
-        return None if place is None else self._group(place)
-
-    @cached_property
-    def _by_id(self) -> Mapping[str, int]:
-        return {cluster_id([self.snapshot.images[place].id]): place for place in self.places.tolist()}
+    def find(self, id_: str, place: int) -> Group | None:
+        """The group of that id, which was the one at `place` when it was given out."""
+        images = self.snapshot.images
+        parts = (self.places[place : place + 1].tolist(), self.places.tolist())
+        found = (each for part in parts for each in part if cluster_id([images[each].id]) == id_)
+        return next((self._group(each) for each in found), None)
 
     def _group(self, place: int) -> Group:
         image = self.snapshot.images[place]
@@ -161,8 +157,8 @@ class Nearest:
         """Some of them."""
         return list(self.found[start : start + count])
 
-    def find(self, id_: str) -> Group | None:
-        """The group of that id."""
+    def find(self, id_: str, place: int) -> Group | None:
+        """The group of that id, wherever it is."""
         return next((each for each in self.found if each.id == id_), None)
 
 

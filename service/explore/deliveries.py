@@ -14,9 +14,9 @@ from twinlens.engine.formats import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from twinlens.service.explore.annotation_files import (
     Annotation,
     is_annotation_file,
-    read_annotations,
     unsupported_annotation,
 )
+from twinlens.service.explore.annotation_process import annotations_of
 from twinlens.service.explore.archives import ArchiveLimits, unpack
 from twinlens.service.explore.failures import BadRequest
 from twinlens.service.explore.intake import Delivery
@@ -100,7 +100,7 @@ def delivery_of_files(upload: Upload, folder: Path, settings: Settings) -> Deliv
         with open(file.path, "rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
         if is_annotation_file(file.name):
-            annotations += read_annotations(file.path, file.name, max_rows=settings.max_annotation_rows)
+            annotations += annotations_of(file.path, file.name, max_rows=settings.max_annotation_rows)
             file.path.unlink()
         else:
             images += 1
@@ -132,7 +132,7 @@ def delivery_of_archive(upload: Upload, folder: Path, settings: Settings) -> Del
     images = 0
     for path in unpacked.files:
         if is_annotation_file(path.name):
-            annotations += read_annotations(path, path.name, max_rows=settings.max_annotation_rows)
+            annotations += annotations_of(path, path.name, max_rows=settings.max_annotation_rows)
             path.unlink()
         elif path.suffix.lower() in IMAGE_EXTENSIONS:
             images += 1

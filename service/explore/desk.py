@@ -17,10 +17,10 @@ from twinlens.engine.errors import InvalidValue
 from twinlens.service.auth import ANONYMOUS, Caller, authenticate_jwt
 from twinlens.service.bodies import BodyReader
 from twinlens.service.database import Database
-from twinlens.service.explore.datasets import DatasetRow, DatasetStore, Kind, canonical_id
+from twinlens.service.explore.datasets import DatasetRow, DatasetStore, Kind, Status, canonical_id
 from twinlens.service.explore.export_tasks import ExportTasks
 from twinlens.service.explore.failures import NotFound
-from twinlens.service.explore.intake import Intake
+from twinlens.service.explore.intake import INCOMING, Intake
 from twinlens.service.explore.layout import LAYOUT
 from twinlens.service.explore.links import Links, links_for
 from twinlens.service.explore.notes import NoteBook
@@ -154,13 +154,18 @@ class Desk:
         await self.supervisor.abandon(row.id)
         if self._machinery is not None:
             (await self.machinery()).library.forget(row.id)
-        if row.kind is not Kind.MOUNT:
-            await asyncio.to_thread(shutil.rmtree, self.intake.home(row.id), ignore_errors=True)
+        # Of a dataset made on the command line it holds exports, and nothing else.
+        await asyncio.to_thread(shutil.rmtree, self.intake.home(row.id), ignore_errors=True)
 
     def tidy(self) -> None:
         """Remove what a killed server left."""
+        for row in self.datasets.all():
+            begun = row.status is Status.INDEXING and not row.ready
+            if begun and not self.intake.holds_any(row.id) and not self.datasets.sources(row.id):
+                # The kill came while it was made in one call; nobody was told of it.
+                self.datasets.delete(row.id)
         known = {row.id for row in self.datasets.all()}
-        for id_ in {*known, "incoming"}:
+        for id_ in {*known, INCOMING}:
             self.intake.tidy(id_)
         folder = self.settings.datasets_folder
         for entry in folder.iterdir() if folder.is_dir() else ():

@@ -12,19 +12,24 @@ dataset by one commit and one rename, which is made up for where a kill came bet
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinlens.engine.errors import TwinLensError
 from twinlens.engine.storage import storage_errors
 from twinlens.service.database import Database
 from twinlens.service.explore.annotation_files import Annotation
 from twinlens.service.explore.failures import BadRequest, NotFound
+
+INCOMING = "incoming"
+"""In place of a dataset: for requests that make one, or leave nothing."""
 
 _STAGING, _UPLOADS, _IMAGES = "staging", "uploads", "images"
 
@@ -84,16 +89,30 @@ class Intake:
             if _processed(db, dataset, number):
                 raise NotFound(f"transaction {number} was processed: begin another with GET .../data_files")
 
-    @contextmanager
-    def staging(self, dataset: str) -> Iterator[Path]:
-        """An empty folder for one request; what is left in it in the end is removed."""
+    @asynccontextmanager
+    async def staging(self, dataset: str) -> AsyncIterator[Path]:
+        """An empty folder for one request; what is left in it in the end is removed.
+
+        Args:
+            dataset: for which; `INCOMING` for none that there is by now.
+        """
         folder = self.home(dataset) / _STAGING / uuid.uuid4().hex
-        with storage_errors(self.home(dataset)):
-            folder.mkdir(parents=True)
+        await asyncio.to_thread(self._make, folder)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            await asyncio.to_thread(self._remove, folder, dataset)
+
+    def _make(self, folder: Path) -> None:
+        with storage_errors(self._folders):
+            folder.mkdir(parents=True)
+
+    def _remove(self, folder: Path, dataset: str) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(TwinLensError), self._database.reading() as db:
+            if dataset != INCOMING and not _exists(db, dataset):
+                # It was deleted meanwhile.
+                shutil.rmtree(self.home(dataset), ignore_errors=True)
 
     def deliver(self, dataset: str, number: int, delivery: Delivery) -> int:
         """Make a request part of its transaction; it is on disk when this returns.
@@ -107,27 +126,53 @@ class Intake:
         Raises:
             NotFound: the transaction was handed over meanwhile.
         """
-        with self._database.writing() as db:
+        with _placed() as folders, self._database.writing() as db:
             if _processed(db, dataset, number):
                 raise NotFound(f"transaction {number} was processed: begin another with GET .../data_files")
             again = db.execute(
                 "SELECT number FROM uploads WHERE trans = ? AND digest = ? AND NOT answered",
                 (number, delivery.digest),
             ).fetchone()
+            return int(again[0]) if again else self._take(db, dataset, number, delivery, folders)
+
+    def deliver_at_once(self, dataset: str, delivery: Delivery) -> int:
+        """Hand a request over as a transaction of its own; like `deliver`, it knows one that is sent again.
+
+        Returns:
+            Its number, for `answered`.
+
+        Raises:
+            BadRequest: it brings no image.
+        """
+        if not delivery.files:
+            raise BadRequest("no image was sent: labels come with images, or by the calls of ingestion")
+        with _placed() as folders, self._database.writing() as db:
+            again = db.execute(
+                "SELECT uploads.number FROM uploads JOIN transactions ON trans = transactions.number"
+                " WHERE dataset = ? AND processed AND digest = ? AND NOT answered",
+                (dataset, delivery.digest),
+            ).fetchone()
             if again is not None:
                 return int(again[0])
-            added = db.execute(
-                "INSERT INTO uploads (trans, digest, files) VALUES (?, ?, ?)",
-                (number, delivery.digest, delivery.files),
-            )
-            place = self.home(dataset) / _UPLOADS / str(number)
-            with storage_errors(self.home(dataset)):
-                place.mkdir(parents=True, exist_ok=True)
-                _move(delivery.folder, place / _name(added.lastrowid))
-            _annotate(db, dataset, delivery.annotations)
-            left_out = ((dataset, name, reason) for name, reason in delivery.left_out)
-            db.executemany("INSERT OR REPLACE INTO left_out VALUES (?, ?, ?)", left_out)
-            return int(added.lastrowid or 0)
+            begun = db.execute("INSERT INTO transactions (dataset, processed) VALUES (?, 1)", (dataset,))
+            return self._take(db, dataset, int(begun.lastrowid or 0), delivery, folders)
+
+    def _take(
+        self, db: sqlite3.Connection, dataset: str, number: int, delivery: Delivery, placed: list[Path]
+    ) -> int:
+        added = db.execute(
+            "INSERT INTO uploads (trans, digest, files) VALUES (?, ?, ?)",
+            (number, delivery.digest, delivery.files),
+        )
+        _annotate(db, dataset, delivery.annotations)
+        left_out = ((dataset, name, reason) for name, reason in delivery.left_out)
+        db.executemany("INSERT OR REPLACE INTO left_out VALUES (?, ?, ?)", left_out)
+        place = self.home(dataset) / _UPLOADS / str(number)
+        with storage_errors(self.home(dataset)):
+            place.mkdir(parents=True, exist_ok=True)
+            placed.append(place / _name(added.lastrowid))
+            _move(delivery.folder, placed[-1])
+        return int(added.lastrowid or 0)
 
     def answered(self, upload: int) -> None:
         """The client was told: the same content from now on is another upload."""
@@ -178,6 +223,12 @@ class Intake:
                 if waiting.is_dir():
                     _move(waiting, home / _IMAGES / _name(number))
 
+    def holds_any(self, dataset: str) -> bool:
+        """True if something was ever handed over."""
+        with self._database.reading() as db:
+            found = db.execute("SELECT 1 FROM transactions WHERE dataset = ? AND processed", (dataset,))
+            return found.fetchone() is not None
+
     def is_settled(self, dataset: str) -> bool:
         """False if something was handed over since `settle`."""
         with self._database.reading() as db:
@@ -202,6 +253,22 @@ class Intake:
             for upload in _folders_in(trans):
                 if (trans.name, upload.name) not in kept:
                     shutil.rmtree(upload, ignore_errors=True)
+
+
+@contextmanager
+def _placed() -> Iterator[list[Path]]:
+    """Folders that are removed again where what they are part of fails, its commit included."""
+    folders: list[Path] = []
+    try:
+        yield folders
+    except BaseException:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _exists(db: sqlite3.Connection, dataset: str) -> bool:
+    return db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset,)).fetchone() is not None
 
 
 def _processed(db: sqlite3.Connection, dataset: str, number: int) -> bool:

@@ -107,7 +107,8 @@ LAYOUT = Layout(
             dataset TEXT NOT NULL REFERENCES datasets(id) ON DELETE CASCADE,
             id TEXT NOT NULL,
             recipe INTEGER NOT NULL REFERENCES recipes(number) ON DELETE CASCADE,
-            PRIMARY KEY (dataset, id)
+            place INTEGER NOT NULL,
+            PRIMARY KEY (dataset, id, recipe)
         ) WITHOUT ROWID;
         CREATE INDEX clusters_of_recipe ON clusters (recipe);
         CREATE TABLE exports (

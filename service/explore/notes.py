@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from twinlens.engine.errors import InvalidValue
 from twinlens.service.database import Database
 from twinlens.service.explore.datasets import now
 from twinlens.service.explore.failures import Conflict, NotFound
+from twinlens.service.explore.values import name_in_text
 
-_LONGEST_TAG = 100
+LONGEST_TAG = 100
+"""Characters in the name of a tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,7 @@ class NoteBook:
             InvalidValue: no such name is served.
             Conflict: the dataset has one of that name.
         """
-        name = name.strip()
-        if not 1 <= len(name) <= _LONGEST_TAG or not name.isprintable():
-            raise InvalidValue(f"name is {name[:100]!r}: a tag has 1 to {_LONGEST_TAG} printable characters")
+        name = name_in_text("name", name, LONGEST_TAG)
         id_ = str(uuid.uuid4())
         with self._database.writing() as db:
             if db.execute("SELECT 1 FROM tags WHERE dataset = ? AND name = ?", (dataset, name)).fetchone():

@@ -18,7 +18,7 @@ from twinlens.service.explore.library import Library
 from twinlens.service.explore.links import Links
 from twinlens.service.explore.query import AnchorType, ExploreQuery
 from twinlens.service.explore.remembered import Remembered
-from twinlens.service.explore.shapes import JsonObject, members_json, page_json
+from twinlens.service.explore.shapes import PAGE_SIZE, JsonObject, members_json, page_json
 from twinlens.service.explore.view import View
 from twinlens.service.explore.vql import TextOp
 
@@ -93,9 +93,9 @@ class Pages:
         return [image.id for image in group.members]
 
     async def _cluster(self, row: DatasetRow, cluster: str) -> tuple[View, Group]:
-        question = await asyncio.to_thread(self._remembered.question_of, row.id, cluster)
+        question, place = await asyncio.to_thread(self._remembered.question_of, row.id, cluster)
         view, found = await self.answer(row, ExploreQuery.from_canonical(question))
-        group = await self._library.run(lambda: found.find(cluster))
+        group = await self._library.run(lambda: found.find(cluster, place))
         if group is None:
             raise NotFound("Cluster not found: its members have changed since its id was given out")
         return view, group
@@ -126,7 +126,7 @@ class Pages:
         content = page_json(row, view, found, query.level, query.page, links)
         if content["clusters"]:
             ids = [cluster["cluster_id"] for cluster in content["clusters"]]
-            self._remembered.remember_clusters(row.id, query.canonical(), ids)
+            self._remembered.remember_clusters(row.id, query.canonical(), query.page * PAGE_SIZE, ids)
         body = json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
         return Page(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 

@@ -70,15 +70,16 @@ class Remembered:
         vector, digest, pixel_digest = found
         return Probe(None if vector is None else np.frombuffer(vector, "<f8"), digest, pixel_digest)
 
-    def remember_clusters(self, dataset: str, question: str, ids: Iterable[str]) -> None:
-        """Remember cluster ids as part of the answer to a question."""
+    def remember_clusters(self, dataset: str, question: str, start: int, ids: Iterable[str]) -> None:
+        """Remember cluster ids as part of the answer to a question, from place `start` of it on."""
         with self._database.writing() as db:
             db.execute("INSERT OR IGNORE INTO recipes (dataset, text) VALUES (?, ?)", (dataset, question))
             number = db.execute(
                 "SELECT number FROM recipes WHERE dataset = ? AND text = ?", (dataset, question)
             ).fetchone()[0]
             db.executemany(
-                "INSERT OR REPLACE INTO clusters VALUES (?, ?, ?)", ((dataset, id_, number) for id_ in ids)
+                "INSERT OR REPLACE INTO clusters VALUES (?, ?, ?, ?)",
+                ((dataset, id_, number, place) for place, id_ in enumerate(ids, start)),
             )
             if number % _PRUNE_EVERY == 0:
                 db.execute(
@@ -87,18 +88,18 @@ class Remembered:
                     (dataset, dataset, _MOST_CLUSTERS // 100),
                 )
 
-    def question_of(self, dataset: str, cluster: str) -> str:
-        """The question whose answer a cluster was part of.
+    def question_of(self, dataset: str, cluster: str) -> tuple[str, int]:
+        """The question whose answer a cluster was part of, and at which place.
 
         Raises:
             NotFound: no such cluster was given out.
         """
         with self._database.reading() as db:
             found = db.execute(
-                "SELECT text FROM clusters JOIN recipes ON recipe = number"
+                "SELECT text, place FROM clusters JOIN recipes ON recipe = number"
                 " WHERE clusters.dataset = ? AND id = ?",
                 (dataset, cluster),
             ).fetchone()
         if found is None:
             raise NotFound("Cluster not found: ids are known once an answer of explore held them")
-        return str(found[0])
+        return str(found[0]), int(found[1])

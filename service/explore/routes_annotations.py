@@ -15,6 +15,7 @@ from twinlens.service.explore import describe, schema
 from twinlens.service.explore.datasets import DatasetRow
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import NotFound
+from twinlens.service.explore.notes import LONGEST_TAG
 from twinlens.service.explore.values import canonical_uuid
 from twinlens.service.json_answers import StrictJson
 
@@ -52,7 +53,9 @@ async def tags(request: Request, dataset_id: str) -> Response:
     response_model=schema.TagAnswer,
     responses=describe.failures(400, 403, 404, 409, 422, 429),
     summary=describe.EXTENSION + "make a tag",
-    openapi_extra=describe.json_body({"name": describe.name(100)}, "name", example={"name": "to be checked"}),
+    openapi_extra=describe.json_body(
+        {"name": describe.name(LONGEST_TAG)}, "name", example={"name": "to be checked"}
+    ),
 )
 async def make_tag(request: Request, dataset_id: str) -> Response:
     """A name is used once in a dataset."""

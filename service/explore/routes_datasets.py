@@ -14,6 +14,7 @@ from twinlens.service.explore.datasets import BROWSABLE, Role
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import NotFound
 from twinlens.service.explore.shapes import dataset_json, in_utf8
+from twinlens.service.explore.values import truth_in_text
 from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["datasets"])
@@ -45,7 +46,9 @@ async def healthcheck() -> Response:
     openapi_extra={
         "parameters": [
             describe.query("sort_by", _SORT, "Order."),
-            describe.query("include_hidden", {"type": "boolean"}, "No dataset is hidden here."),
+            describe.query(
+                "include_hidden", {"type": "boolean", "default": False}, "No dataset is hidden here."
+            ),
         ]
     },
 )
@@ -56,6 +59,7 @@ async def list_datasets(request: Request) -> Response:
     by = request.query_params.get("sort_by") or "date"
     if by not in _SORTS:
         raise InvalidValue(f"sort_by is {by[:100]!r}: it takes {' or '.join(_SORTS)}")
+    truth_in_text("include_hidden", request.query_params.get("include_hidden") or "false")
     if by == "name":
         rows.sort(key=lambda row: (row.name, row.id))
     names = {owner: desk.name_of(owner) for owner in {row.owner for row in rows}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
@@ -13,6 +14,7 @@ from twinlens.service.explore.boxes import parse_box
 from twinlens.service.explore.deliveries import receive
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import BadRequest, NotFound
+from twinlens.service.explore.intake import INCOMING
 from twinlens.service.explore.query import ExploreQuery, parse_query
 from twinlens.service.explore.shapes import detailed_json, found_json
 from twinlens.service.explore.values import canonical_uuid
@@ -109,7 +111,7 @@ async def media(request: Request, dataset_id: str, media_id: str) -> Response:
 
 @routes.get(
     "/dataset/{dataset_id}/media/{media_id}/duplicates",
-    response_model=list[str],
+    response_model=list[UUID],
     responses=describe.failures(404, 409, 422),
     summary="Ids of the duplicates of an image, the most similar first",
     openapi_extra={
@@ -163,7 +165,7 @@ async def search_image_similarity(request: Request, dataset_id: str) -> Response
     parse_query(_only(request, "entity_type", "threshold"))
     machinery = await desk.machinery()
     view = await machinery.library.view(row)
-    with desk.intake.staging("incoming") as folder:
+    async with desk.intake.staging(INCOMING) as folder:
         sent = await receive(request, folder, desk.settings, fields=("file",))
         if len(sent.files) != 1:
             raise BadRequest("form field 'file' takes one image")
@@ -256,7 +258,7 @@ def _text_search(body: dict[str, Any]) -> tuple[ExploreQuery, int]:
     if not whole or not 1 <= limit <= _MOST_RESULTS:
         raise InvalidValue(f"limit is {str(limit)[:100]}: it takes a whole number from 1 to 1000")
     entity = body.get("entity_type", "IMAGES")
-    if not isinstance(entity, str):
+    if not isinstance(entity, str) or not entity:
         raise InvalidValue("entity_type takes the string IMAGES")
     parse_query([("entity_type", entity)])
     (checked,) = parse_query([("caption", text)]).texts or (None,)

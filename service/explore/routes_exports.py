@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse, StreamingResponse
 
 from twinlens.engine.errors import InvalidValue
-from twinlens.service.explore import describe, schema
+from twinlens.service.explore import describe, schema_exports
 from twinlens.service.explore.datasets import DatasetRow, check_browsable
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.export_json import iter_json, iter_media_ids_csv
@@ -19,7 +19,7 @@ from twinlens.service.explore.export_tasks import ExportRequest, ExportTask, Tas
 from twinlens.service.explore.failures import BadRequest, NotFound
 from twinlens.service.explore.query import ExploreQuery, parse_query
 from twinlens.service.explore.shapes import shown_path
-from twinlens.service.explore.values import canonical_uuid, choice
+from twinlens.service.explore.values import canonical_uuid, choice, truth_in_text
 from twinlens.service.json_answers import StrictJson
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ _SELECTION = describe.json_body(
 
 @routes.get(
     "/dataset/{dataset_id}/export_context_async",
-    response_model=schema.ExportStarted,
+    response_model=schema_exports.ExportStarted,
     responses=describe.failures(404, 409, 422, 429),
     summary="Export a dataset, or what explore answers to the same parameters",
     openapi_extra={
@@ -113,7 +113,7 @@ async def export_context(request: Request, dataset_id: str) -> Response:
 
 @routes.post(
     "/dataset/{dataset_id}/export_entities_async",
-    response_model=schema.ExportStarted,
+    response_model=schema_exports.ExportStarted,
     responses=describe.failures(400, 404, 409, 422, 429),
     summary="Export chosen images and clusters",
     openapi_extra={
@@ -138,7 +138,7 @@ async def export_entities(request: Request, dataset_id: str) -> Response:
 
 @routes.get(
     "/dataset/{dataset_id}/export_status",
-    response_model=schema.ExportStatusAnswer,
+    response_model=schema_exports.ExportStatusAnswer,
     responses=describe.failures(400, 404),
     summary="How far an export is",
     openapi_extra={
@@ -175,7 +175,7 @@ async def export_status(request: Request, dataset_id: str) -> Response:
         200: {"content": {"application/zip": {"schema": describe.FILE}}, "description": "The ZIP."},
         **describe.failures(403, 404, signed=True),
     },
-    summary="Download an export",
+    summary=describe.EXTENSION + "download an export",
     openapi_extra={
         "parameters": describe.SIGNATURE,
         "security": [],
@@ -195,14 +195,8 @@ async def download(request: Request, dataset_id: str, export_id: str, file_name:
 
 @routes.get(
     "/dataset/{dataset_id}/export",
-    response_class=Response,
-    responses={
-        200: {
-            "content": {"application/json": {"schema": {"type": "object"}}},
-            "description": "The metadata.",
-        },
-        **describe.failures(404, 409, 422, 429),
-    },
+    response_model=schema_exports.ExportDocument,
+    responses=describe.failures(404, 409, 422, 429),
     summary="Metadata of a dataset at once, as JSON",
     openapi_extra={
         "parameters": [
@@ -254,14 +248,11 @@ async def _start(
 ) -> Response:
     asked = request.query_params
     fmt = choice("export_format", asked.get("export_format") or "json", _FORMATS)
-    images = choice(
-        "include_images", (asked.get("include_images") or "false").lower(), ("true", "false", "1", "0")
-    )
     caller = desk.caller(request)
     wanted = ExportRequest(
         file_name=_file_name(asked.get("file_name") or row.name),
         fmt=fmt,
-        include_images=images in ("true", "1"),
+        include_images=truth_in_text("include_images", asked.get("include_images") or "false"),
         question=question,
         media=media,
         base=desk.links(request).base,
@@ -309,7 +300,8 @@ async def _selected(
             ids = _ids(f"{where}.media_ids", payload.get("media_ids"))
         else:
             cluster = canonical_uuid(f"{where}.cluster_id", payload.get("cluster_id"))
-            left_out = set(_ids(f"{where}.exclude_media_ids", payload.get("exclude_media_ids") or []))
+            left_out = set(_ids(f"{where}.exclude_media_ids", payload.get("exclude_media_ids", [])))
+            _check_filters(f"{where}.cluster_filters", payload.get("cluster_filters", {}))
             members = await machinery.pages.member_ids(row, cluster)
             ids = [id_ for id_ in members if id_ not in left_out]
         for id_ in ids:
@@ -323,6 +315,12 @@ def _ids(name: str, value: object) -> list[str]:
     if not isinstance(value, list):
         raise InvalidValue(f"{name} takes a list of media ids")
     return [canonical_uuid(f"{name}[{place}]", id_) for place, id_ in enumerate(value)]
+
+
+def _check_filters(name: str, value: object) -> None:
+    """A cluster that was given out needs no filters to be found again; what they may be is not looked at."""
+    if not isinstance(value, dict):
+        raise InvalidValue(f"{name} takes an object, such as {{}}")
 
 
 def _file_name(name: str) -> str:

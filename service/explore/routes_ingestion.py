@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.background import BackgroundTask
 
-from twinlens.engine.errors import InvalidValue
+from twinlens.engine.errors import InvalidValue, TwinLensError
 from twinlens.service.explore import describe, schema
 from twinlens.service.explore.datasets import DatasetRow, Kind, Status
 from twinlens.service.explore.deliveries import (
@@ -22,15 +24,15 @@ from twinlens.service.explore.deliveries import (
 )
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import BadRequest, Conflict, Forbidden, NotFound
-from twinlens.service.explore.intake import Delivery
+from twinlens.service.explore.intake import INCOMING, Delivery
 from twinlens.service.explore.uploads import Upload
+from twinlens.service.explore.values import name_in_text, truth_in_text
 from twinlens.service.explore.work import Task
 from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["ingestion"])
 _LONGEST_NAME = 255
 _NAME = describe.name(_LONGEST_NAME)
-_INCOMING = "incoming"
 _ONE_SOURCE = "Exactly one media source must be provided: files[], s3_uri, or archive"
 _NO_S3 = "S3 is not supported by this server: upload the files or an archive, or name a folder it may read"
 
@@ -89,11 +91,11 @@ async def upload(request: Request, dataset_id: str, transaction_id: str) -> Resp
     row = desk.dataset(request, dataset_id, change=True)
     number = _number(transaction_id)
     await asyncio.to_thread(desk.intake.check_open, row.id, number)
-    with desk.intake.staging(row.id) as folder:
+    async with desk.intake.staging(row.id) as folder:
         sent = await receive(request, folder, desk.settings, fields=FILES)
         delivery = await asyncio.to_thread(delivery_of_files, sent, folder, desk.settings)
         taken = await asyncio.to_thread(desk.intake.deliver, row.id, number, delivery)
-    return _accepted(desk, taken)
+    return await _accepted(desk, request, taken)
 
 
 @routes.post(
@@ -107,8 +109,10 @@ async def process_files(request: Request, dataset_id: str, transaction_id: str) 
     """Poll the status of the dataset until it is READY."""
     desk = _desk(request)
     row = desk.dataset(request, dataset_id, change=True)
-    if await asyncio.to_thread(desk.intake.hand_over, row.id, _number(transaction_id)):
-        await _index(desk, row)
+    handed_over = await asyncio.to_thread(desk.intake.hand_over, row.id, _number(transaction_id))
+    # Asked for again: an earlier request may have failed half-way.
+    if handed_over or not await asyncio.to_thread(desk.intake.is_settled, row.id):
+        await desk.supervisor.take_in(row.id)
     return Response(status_code=202)
 
 
@@ -178,8 +182,12 @@ async def process_add_media(request: Request) -> Response:
         folder = allowed_folder(request.query_params.get("path"), desk.settings.allowed_roots)
     except (InvalidValue, BadRequest) as error:
         return _process_failed(error)
-    await asyncio.to_thread(desk.datasets.add_source, row.id, folder)
-    await desk.supervisor.submit(row, Task.ADD, compare=True)
+
+    def bring() -> None:
+        _check_idle(desk.datasets.find(row.id))
+        desk.datasets.add_source(row.id, folder)
+
+    await desk.supervisor.submit(row.id, Task.ADD, compare=True, bring=bring)
     return Response(status_code=202)
 
 
@@ -202,7 +210,7 @@ async def create_dataset(request: Request) -> Response:
     """An archive is a ZIP or a tar, compressed or not."""
     desk = _desk(request)
     caller = desk.caller(request)
-    with desk.intake.staging(_INCOMING) as folder:
+    async with desk.intake.staging(INCOMING) as folder:
         sent = await receive(request, folder, desk.settings, fields=(), archives=ARCHIVES)
         name = checked_name("dataset_name", sent.fields.get("dataset_name"))
         place = sent.fields.get("bucket_path") or sent.fields.get("bucket_name")
@@ -213,8 +221,7 @@ async def create_dataset(request: Request) -> Response:
             row = await _dataset_of_folder(desk, caller.owner, name, source)
         else:
             delivery = await asyncio.to_thread(delivery_of_archive, sent, folder, desk.settings)
-            row = await asyncio.to_thread(_dataset_of_delivery, desk, caller.owner, name, delivery)
-            await _index(desk, row)
+            row = await _dataset_of_delivery(desk, caller.owner, name, delivery)
     return StrictJson({"dataset_id": row.id, "id": row.id})
 
 
@@ -239,15 +246,18 @@ async def add_media(request: Request, dataset_id: str) -> Response:
     row = desk.dataset(request, dataset_id, change=True)
     _check_takes_files(row)
     _check_idle(row)
-    with desk.intake.staging(row.id) as folder:
+    async with desk.intake.staging(row.id) as folder:
         sent = await receive(request, folder, desk.settings, fields=FILES, archives=("archive",))
-        auto = _truth(sent.fields.get("auto_reindex", "false"))
+        auto = truth_in_text("auto_reindex", sent.fields.get("auto_reindex") or "false")
         delivery = await asyncio.to_thread(_delivery, desk, sent, folder)
-        # Looked at again: another request may have begun meanwhile.
-        _check_idle(desk.datasets.find(row.id))
-        taken = await asyncio.to_thread(_deliver_at_once, desk, row, delivery)
-        await desk.supervisor.submit(row, Task.ADD, compare=auto)
-    return _accepted(desk, taken)
+
+        def bring() -> int:
+            # Looked at again: another request may have begun meanwhile.
+            _check_idle(desk.datasets.find(row.id))
+            return desk.intake.deliver_at_once(row.id, delivery)
+
+        taken = await desk.supervisor.submit(row.id, Task.ADD, compare=auto, bring=bring)
+    return await _accepted(desk, request, taken)
 
 
 @routes.post(
@@ -261,9 +271,13 @@ async def reindex(request: Request, dataset_id: str) -> Response:
     """For a dataset that is in PARTIAL INDEX, and for one in ERROR, whose work goes on."""
     desk = _desk(request)
     row = desk.dataset(request, dataset_id, change=True)
-    if row.status not in (Status.PARTIAL_INDEX, Status.ERROR):
-        raise Conflict(f"Operation 'reindex' needs a dataset in PARTIAL INDEX, and this one is {row.status}")
-    await desk.supervisor.submit(row, Task.REINDEX, compare=True)
+
+    def check() -> None:
+        status = desk.datasets.find(row.id).status
+        if status not in (Status.PARTIAL_INDEX, Status.ERROR):
+            raise Conflict(f"Operation 'reindex' needs a dataset in PARTIAL INDEX, and this one is {status}")
+
+    await desk.supervisor.submit(row.id, Task.REINDEX, compare=True, bring=check)
     return Response(status_code=202)
 
 
@@ -301,15 +315,9 @@ def checked_name(parameter: str, name: str | None) -> str:
         BadRequest: none is given.
         InvalidValue: no such name is served.
     """
-    name = (name or "").strip()
-    if not name:
+    if not name or not name.strip():
         raise BadRequest(f"{parameter} is missing: name the dataset")
-    if len(name) > _LONGEST_NAME or not name.isprintable():
-        raise InvalidValue(
-            f"{parameter} is {name[:100]!r}: a dataset has a name of at most {_LONGEST_NAME} "
-            "printable characters"
-        )
-    return name
+    return name_in_text(parameter, name, _LONGEST_NAME)
 
 
 def _desk(request: Request) -> Desk:
@@ -321,13 +329,6 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise NotFound(f"Transaction {text[:100]} not found")
     return int(text)
-
-
-def _truth(text: str) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False, "": False}
-    if text.lower() not in known:
-        raise InvalidValue(f"auto_reindex is {text[:100]!r}: it takes true or false")
-    return known[text.lower()]
 
 
 def _check_takes_files(row: DatasetRow) -> None:
@@ -356,46 +357,42 @@ def _delivery(desk: Desk, sent: Upload, folder: Path) -> Delivery:
     return delivery_of_files(sent, folder, desk.settings)
 
 
-def _deliver_at_once(desk: Desk, row: DatasetRow, delivery: Delivery) -> int:
-    number = desk.intake.begin(row.id)
-    taken = desk.intake.deliver(row.id, number, delivery)
-    desk.intake.hand_over(row.id, number)
-    return taken
+async def _dataset_of_delivery(desk: Desk, owner: str, name: str, delivery: Delivery) -> DatasetRow:
+    def bring(row: DatasetRow) -> None:
+        desk.intake.answered(desk.intake.deliver_at_once(row.id, delivery))
 
-
-def _dataset_of_delivery(desk: Desk, owner: str, name: str, delivery: Delivery) -> DatasetRow:
-    row = desk.datasets.create(
-        owner, name, Kind.UPLOAD, desk.settings.datasets_folder, status=Status.INDEXING
-    )
-    taken = _deliver_at_once(desk, row, delivery)
-    desk.intake.answered(taken)
-    return row
+    return await _dataset_with(desk, owner, name, Kind.UPLOAD, bring)
 
 
 async def _dataset_of_folder(desk: Desk, owner: str, name: str, folder: Path) -> DatasetRow:
-    def make() -> DatasetRow:
-        row = desk.datasets.create(
-            owner, name, Kind.FOLDER, desk.settings.datasets_folder, status=Status.INDEXING
-        )
+    def bring(row: DatasetRow) -> None:
         desk.datasets.add_source(row.id, folder)
-        return row
 
-    row = await asyncio.to_thread(make)
-    await desk.supervisor.submit(row, Task.CREATE, compare=True)
+    return await _dataset_with(desk, owner, name, Kind.FOLDER, bring)
+
+
+async def _dataset_with(
+    desk: Desk, owner: str, name: str, kind: Kind, bring: Callable[[DatasetRow], None]
+) -> DatasetRow:
+    """A dataset, what it is made of, and its job: all of that or nothing."""
+    folders = desk.settings.datasets_folder
+    row = await asyncio.to_thread(desk.datasets.create, owner, name, kind, folders, status=Status.INDEXING)
+    try:
+        await desk.supervisor.submit(row.id, Task.CREATE, compare=True, bring=lambda: bring(row))
+    except BaseException:
+        with suppress(TwinLensError):
+            await desk.delete(row)
+        raise
     return row
 
 
-async def _index(desk: Desk, row: DatasetRow) -> None:
-    """Have uploads indexed, now or after the job that runs."""
-    try:
-        await desk.supervisor.submit(row, Task.ADD if row.ready else Task.CREATE, compare=True)
-    except Conflict:
-        # The job that runs looks for what was handed over before it ends.
-        return
+async def _accepted(desk: Desk, request: Request, taken: int) -> Response:
+    """202, and once the client has it, the same files sent again are other files.
 
-
-def _accepted(desk: Desk, taken: int) -> Response:
-    """202, and once the client has it, the same files sent again are other files."""
+    One that hung up, because it waited long enough, will send them again.
+    """
+    if getattr(request.state, "hung_up", False) or await request.is_disconnected():
+        return Response(status_code=202)
     return Response(
         status_code=202, background=BackgroundTask(asyncio.to_thread, desk.intake.answered, taken)
     )

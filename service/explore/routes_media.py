@@ -41,10 +41,13 @@ _SAFE = {
     "/dataset/{dataset_id}/media/{media_id}/" + IMAGE,
     response_class=Response,
     responses={
-        200: {"content": {"image/*": {"schema": describe.FILE}}, "description": "The file, as it is."},
+        200: {
+            "content": {kind: {"schema": describe.FILE} for kind in _TYPES.values()},
+            "description": "The file, as it is.",
+        },
         **describe.failures(403, 404, 409, signed=True),
     },
-    summary="The file of an image",
+    summary=describe.EXTENSION + "the file of an image",
     openapi_extra={"parameters": describe.SIGNATURE, "security": []},
 )
 async def image(request: Request, dataset_id: str, media_id: str) -> Response:
@@ -71,7 +74,7 @@ async def image(request: Request, dataset_id: str, media_id: str) -> Response:
         200: {"content": {"image/webp": {"schema": describe.FILE}}, "description": "A small WebP."},
         **describe.failures(403, 404, 409, signed=True),
     },
-    summary="A preview of an image",
+    summary=describe.EXTENSION + "a preview of an image",
     openapi_extra={"parameters": describe.SIGNATURE, "security": []},
 )
 async def thumbnail(request: Request, dataset_id: str, media_id: str) -> Response:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from twinlens.engine.errors import TwinLensError
-from twinlens.service.explore.annotation_files import Annotation, is_annotation_file, read_annotations
+from twinlens.service.explore.annotation_files import Annotation, is_annotation_file
+from twinlens.service.explore.annotation_process import annotations_of
 from twinlens.service.explore.datasets import DatasetRow, DatasetStore, Status
 from twinlens.service.explore.failures import Conflict, NotFound
 from twinlens.service.explore.index_process import run_index_process
@@ -85,24 +86,22 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def submit(
-        self, dataset: str, task: Task, *, compare: bool, bring: Callable[[], T] = lambda: None
-    ) -> T:
+    async def submit(self, dataset: str, task: Task, *, compare: bool, bring: Callable[[], T]) -> T:
         """Ask for a job.
 
         Args:
             dataset: whose.
             task: why.
             compare: compare what was added.
-            bring: hands over what the job is for, where that and the job are to be had together or not at
-                all. No job of a dataset begins or ends meanwhile.
+            bring: checks that the dataset may have a job, and hands over what it is for. No job begins or
+                ends meanwhile.
 
         Returns:
             What `bring` returned.
 
         Raises:
             NotFound: the dataset is gone.
-            Conflict: the dataset has a job that waits or runs. `bring` is to see that it has none.
+            Conflict: the dataset has a job that waits or runs.
         """
         brought = await asyncio.to_thread(self._submit, dataset, task, compare, bring)
         self._wake.set()
@@ -136,10 +135,16 @@ class Supervisor:
                 self._datasets.set_status(row.id, _at_work(row))
 
     async def abandon(self, dataset: str) -> None:
-        """End the job of a dataset that is being deleted."""
+        """End the job of a dataset that is being deleted; nothing of it is at work when this returns."""
         if (task := self._running.get(dataset)) is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(self._wait_for_changes)
+
+    def _wait_for_changes(self) -> None:
+        """A task that was cancelled leaves its thread behind."""
+        with self._changing:
+            pass
 
     async def _serve(self) -> None:
         while True:
@@ -149,6 +154,8 @@ class Supervisor:
                 jobs = await asyncio.to_thread(self._work.waiting)
             except TwinLensError:
                 log.exception("the list of jobs cannot be read")
+                await asyncio.sleep(_SECONDS_TO_NEXT_TRY)
+                self._wake.set()
                 continue
             for job in jobs:
                 if len(self._running) < self._settings.index_processes and job.dataset not in self._running:
@@ -260,5 +267,5 @@ def _annotations_in(source: Path, most: int) -> list[Annotation]:
         annotation
         for entry in named
         if entry.is_file()
-        for annotation in read_annotations(entry, entry.name, max_rows=most)
+        for annotation in annotations_of(entry, entry.name, max_rows=most)
     ]

@@ -33,6 +33,8 @@ _HEX = "[0-9a-fA-F]"
 _UUID = re.compile(f"{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}|{_HEX}{{32}}")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 _FRACTION = "a number from 0 to 1"
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+_UNFIT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def unfit(name: str, takes: str, value: object) -> InvalidValue:
@@ -135,6 +137,28 @@ def plain_text(name: str, value: object) -> str:
     if _UNFIT.search(text):
         raise unfit(name, "a text without NUL and halves of surrogate pairs", value)
     return text
+
+
+def truth_in_text(name: str, text: str) -> bool:
+    """What `true`, `false`, `1` or `0` of a URL or a form stands for, in any case of letters.
+
+    Raises:
+        InvalidValue: anything else.
+    """
+    if (value := _TRUTHS.get(text.lower())) is None:
+        raise unfit(name, "true or false", text)
+    return value
+
+
+def name_in_text(name: str, text: str, longest: int) -> str:
+    """A name for people in any script, of 1 to `longest` characters, blanks around it removed.
+
+    Raises:
+        InvalidValue: anything else, or one with a control character.
+    """
+    if not text.strip() or len(text) > longest or _UNFIT_IN_NAMES.search(text):
+        raise unfit(name, f"a name of 1 to {longest} characters without control characters", text)
+    return text.strip()
 
 
 def canonical_uuid(name: str, value: object) -> str:

@@ -126,9 +126,7 @@ def test_clusters_keep_their_promise(
     assert order == sorted(order)
 
 
-def test_ids_are_the_same_after_a_restart(
-    client: httpx.Client, folder: Path, tmp_path: Path
-) -> None:
+def test_ids_are_the_same_after_a_restart(client: httpx.Client, folder: Path, tmp_path: Path) -> None:
     before = all_pages(client, 0.9)[0]
     with (
         running_server(tmp_path, "--dataset", str(folder)) as again,
