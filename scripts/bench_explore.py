@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from scripts.cuts import save_cuts
 from scripts.processes import peak_mib, processor, resident_mib
 from tests.servers import RunningServer, running_server
 from twinlens import Dataset, __version__
@@ -38,6 +39,8 @@ DIM = 512
 SEED = 20241125
 THRESHOLDS = tuple(round(0.80 + 0.01 * step, 2) for step in range(20))
 CLIENTS = 8
+PHOTO = (800, 600)
+PAUSE = 0.05
 
 
 def main() -> None:
@@ -70,8 +73,13 @@ def explore_section(*, quick: bool) -> Iterator[str]:
         with Dataset.from_vectors(names(count), vectors, name="synthetic", folder=folder):
             pass
         yield "\n| | ms | resident memory, MiB |\n|---|---|---|"
-        with running_server(Path(scratch) / "home", "--dataset", str(folder)) as server:
+        photos = Path(scratch) / "photos"
+        save_cuts(photos, 200 if quick else 1000, PHOTO)
+        options = ("--dataset", str(folder), "--allow-root", str(photos), "--model", "efficientnet_lite0")
+        with running_server(Path(scratch) / "home", *options) as server:
             yield from ask(server)
+            yield from ask_while_indexing(server, photos)
+            yield f"| server in the end | | {memory(server)}, peak {peak_mib(server.process.pid):,.0f} |"
         yield from peer(vectors)
 
 
@@ -92,7 +100,28 @@ def ask(server: RunningServer) -> Iterator[str]:
     with ThreadPoolExecutor(CLIENTS) as pool:
         many = [each for part in pool.map(lambda _: client_of(server, path), range(CLIENTS)) for each in part]
     yield from quantiles(f"the same, {CLIENTS} clients at once", many)
-    yield f"| server in the end | | {memory(server)}, peak {peak_mib(server.process.pid):,.0f} |"
+
+
+def ask_while_indexing(server: RunningServer, photos: Path) -> Iterator[str]:
+    """Questions to one dataset while another one is made of photographs, on the same cores."""
+    states, pages_ = [], []
+    with httpx.Client(base_url=f"{server.url}/api/v1", timeout=600, verify=False) as client:
+        (asked,) = client.get("/datasets").json()
+        indexed = client.get("/process", params={"path": str(photos), "name": "photos"}).json()["dataset_id"]
+        begun = time.perf_counter()
+        while True:
+            started = time.perf_counter()
+            state = client.get(f"/dataset/{indexed}").json()
+            states.append(1000 * (time.perf_counter() - started))
+            if state["status_new"] != "INDEXING":
+                break
+            pages_.append(timed(client, f"/explore/{asked['id']}", THRESHOLDS[5], len(pages_) % 10))
+            time.sleep(PAUSE)
+        assert state["status_new"] == "READY", state
+        rate = state["n_images"] / (time.perf_counter() - begun)
+    number = state["n_images"]
+    yield from quantiles(f"status while {number:,} photographs are indexed ({rate:.0f} a second)", states)
+    yield from quantiles("a page of the other dataset meanwhile", pages_)
 
 
 def client_of(server: RunningServer, path: str) -> list[float]:

@@ -142,9 +142,19 @@ class Settings(BaseSettings):
     @classmethod
     def _split_folders(cls, value: object) -> object:
         """One text with ":" between its folders, as in PATH."""
-        if not isinstance(value, str):
-            return value
-        return tuple(Path(part).absolute() for part in value.split(os.pathsep) if part)
+        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+
+    @field_validator("home")
+    @classmethod
+    def _spell_out(cls, value: Path) -> Path:
+        """Files remember absolute paths: the next server may be started elsewhere."""
+        return Path(os.path.abspath(value))
+
+    @field_validator("allowed_roots", "datasets")
+    @classmethod
+    def _spell_out_each(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        """The same for the same folder, however it was named."""
+        return tuple(Path(os.path.abspath(folder)) for folder in value)
 
     @property
     def datasets_file(self) -> Path:

@@ -7,8 +7,11 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
+from twinlens.engine.errors import TooManyPairs
 from twinlens.engine.types import Probe
 from twinlens.service.explore.answers import Answer, Group
 from twinlens.service.explore.datasets import DatasetRow
@@ -93,12 +96,13 @@ class Pages:
         return [image.id for image in group.members]
 
     async def _cluster(self, row: DatasetRow, cluster: str) -> tuple[View, Group]:
-        question, place = await asyncio.to_thread(self._remembered.question_of, row.id, cluster)
-        view, found = await self.answer(row, ExploreQuery.from_canonical(question))
-        group = await self._library.run(lambda: found.find(cluster, place))
-        if group is None:
-            raise NotFound("Cluster not found: its members have changed since its id was given out")
-        return view, group
+        for question, place in await asyncio.to_thread(self._remembered.questions_of, row.id, cluster):
+            # What cannot be answered any more is passed over: its anchor was forgotten, its pairs exploded.
+            with suppress(NotFound, TooManyPairs):
+                view, found = await self.answer(row, ExploreQuery.from_canonical(question))
+                if (group := await self._library.run(partial(found.find, cluster, place))) is not None:
+                    return view, group
+        raise NotFound("Cluster not found: its members have changed since its id was given out")
 
     async def _answer(self, row: DatasetRow, view: View, query: ExploreQuery) -> Answer:
         probes = await self._probes(row, view, query)

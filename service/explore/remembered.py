@@ -1,7 +1,7 @@
 """What was given out and must be known again: anchors of searches, and cluster ids.
 
-A cluster id is remembered with the question whose answer it was part of. Asked for its members, the server
-answers that question again, from its cache or anew: an id that is not part of the answer any more has
+A cluster id is remembered with the questions whose answers it was part of. Asked for its members, the
+server answers them again, from its cache or anew: an id that is part of none of the answers any more has
 changed its members, and is gone.
 """
 
@@ -19,6 +19,7 @@ from twinlens.service.explore.failures import NotFound
 
 _MOST_ANCHORS = 10_000
 _MOST_CLUSTERS = 1_000_000
+_MOST_QUESTIONS = 8
 _PRUNE_EVERY = 1000
 
 
@@ -88,8 +89,8 @@ class Remembered:
                     (dataset, dataset, _MOST_CLUSTERS // 100),
                 )
 
-    def question_of(self, dataset: str, cluster: str) -> tuple[str, int]:
-        """The question whose answer a cluster was part of, and at which place.
+    def questions_of(self, dataset: str, cluster: str) -> list[tuple[str, int]]:
+        """Questions whose answers a cluster was part of, and at which place; the last 8 that came up.
 
         Raises:
             NotFound: no such cluster was given out.
@@ -97,9 +98,9 @@ class Remembered:
         with self._database.reading() as db:
             found = db.execute(
                 "SELECT text, place FROM clusters JOIN recipes ON recipe = number"
-                " WHERE clusters.dataset = ? AND id = ?",
-                (dataset, cluster),
-            ).fetchone()
-        if found is None:
+                " WHERE clusters.dataset = ? AND id = ? ORDER BY number DESC LIMIT ?",
+                (dataset, cluster, _MOST_QUESTIONS),
+            ).fetchall()
+        if not found:
             raise NotFound("Cluster not found: ids are known once an answer of explore held them")
-        return str(found[0]), int(found[1])
+        return [(str(text), int(place)) for text, place in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from twinlens.service.explore.deliveries import (
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import BadRequest, Conflict, Forbidden, NotFound
 from twinlens.service.explore.intake import INCOMING, Delivery
+from twinlens.service.explore.roots import NO_S3, allowed_folder
 from twinlens.service.explore.uploads import Upload
 from twinlens.service.explore.values import name_in_text, truth_in_text
 from twinlens.service.explore.work import Task
@@ -34,7 +34,6 @@ routes = APIRouter(tags=["ingestion"])
 _LONGEST_NAME = 255
 _NAME = describe.name(_LONGEST_NAME)
 _ONE_SOURCE = "Exactly one media source must be provided: files[], s3_uri, or archive"
-_NO_S3 = "S3 is not supported by this server: upload the files or an archive, or name a folder it may read"
 
 
 @routes.get(
@@ -140,7 +139,7 @@ async def process(request: Request) -> Response:
     desk = _desk(request)
     caller = desk.caller(request)
     try:
-        folder = allowed_folder(request.query_params.get("path"), desk.settings.allowed_roots)
+        folder = _folder(desk, request.query_params.get("path"))
         name = checked_name("name", request.query_params.get("name") or folder.name)
     except (InvalidValue, BadRequest) as error:
         return _process_failed(error)
@@ -179,7 +178,7 @@ async def process_add_media(request: Request) -> Response:
     row = desk.dataset(request, request.query_params.get("dataset_id", ""), change=True)
     _check_takes_files(row)
     try:
-        folder = allowed_folder(request.query_params.get("path"), desk.settings.allowed_roots)
+        folder = _folder(desk, request.query_params.get("path"))
     except (InvalidValue, BadRequest) as error:
         return _process_failed(error)
 
@@ -217,7 +216,7 @@ async def create_dataset(request: Request) -> Response:
         if bool(place) == bool(sent.files):
             raise BadRequest("exactly one of an archive and a bucket_path makes a dataset")
         if place:
-            source = allowed_folder(place, desk.settings.allowed_roots)
+            source = _folder(desk, place)
             row = await _dataset_of_folder(desk, caller.owner, name, source)
         else:
             delivery = await asyncio.to_thread(delivery_of_archive, sent, folder, desk.settings)
@@ -281,33 +280,6 @@ async def reindex(request: Request, dataset_id: str) -> Response:
     return Response(status_code=202)
 
 
-def allowed_folder(path: str | None, roots: tuple[Path, ...]) -> Path:
-    """A folder that the operator allowed to be read.
-
-    Raises:
-        BadRequest: none is named.
-        InvalidValue: S3, or a folder that is not allowed or not there: which of the two is not said.
-    """
-    if not path:
-        raise BadRequest("path is missing: name a folder")
-    if path.lower().startswith("s3:"):
-        raise InvalidValue(_NO_S3)
-    refused = InvalidValue(
-        f"path is {path[:200]!r}: it takes a folder below those that the operator allowed "
-        "(TWINLENS_ALLOWED_ROOTS)"
-    )
-    try:
-        if not os.path.isabs(path):
-            raise refused
-        folder = Path(os.path.realpath(path))
-        allowed = any(folder.is_relative_to(os.path.realpath(root)) for root in roots)
-        if not (allowed and folder.is_dir()):
-            raise refused
-    except (OSError, ValueError):
-        raise refused from None
-    return folder
-
-
 def checked_name(parameter: str, name: str | None) -> str:
     """The name of a dataset.
 
@@ -323,6 +295,10 @@ def checked_name(parameter: str, name: str | None) -> str:
 def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.services.explore
     return desk
+
+
+def _folder(desk: Desk, path: str | None) -> Path:
+    return allowed_folder(path, desk.settings.allowed_roots, desk.settings.home)
 
 
 def _number(text: str) -> int:
@@ -348,7 +324,7 @@ def _check_idle(row: DatasetRow) -> None:
 
 def _delivery(desk: Desk, sent: Upload, folder: Path) -> Delivery:
     if "s3_uri" in sent.fields:
-        raise InvalidValue(_NO_S3)
+        raise InvalidValue(NO_S3)
     archives = [file for file in sent.files if file.field == "archive"]
     if not sent.files or (archives and len(sent.files) > 1):
         raise BadRequest(_ONE_SOURCE)
