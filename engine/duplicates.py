@@ -93,10 +93,17 @@ class Grouping:
     _rank: NDArray[np.int64]
 
     def places(self, outline: Outline) -> list[int]:
-        """Places in the snapshot of all images of a cluster: the keeper, then the others by id."""
-        places = self.snapshot.members(outline.units)
+        """Places in the snapshot of all images of a cluster.
+
+        The keeper comes first, then the others by falling similarity to it, ties by id.
+        """
+        if outline.size == 1:
+            return self.snapshot.members(outline.units).tolist()
         keeper = _keeper_place(self.snapshot, outline.units, self._rank, self.linkage)
-        return [keeper, *places[places != keeper].tolist()]
+        similarity = _similarity_to(self.snapshot, keeper, outline.units)
+        of_image = self.snapshot.units.of_image
+        places = self.snapshot.members(outline.units).tolist()
+        return sorted(places, key=lambda place: (place != keeper, -similarity[int(of_image[place])], place))
 
     def id_of(self, outline: Outline) -> str:
         """The id of a cluster."""
@@ -294,14 +301,7 @@ def _describe(
     places = snapshot.members(units)
     keeper_place = _keeper_place(snapshot, units, rank, linkage)
     keeper = images[keeper_place]
-    keeper_unit = snapshot.units.of_image[keeper_place]
-    similarity = dict(
-        zip(
-            units.tolist(),
-            shown(snapshot.oracle.block(np.array([keeper_unit]), units))[0].tolist(),
-            strict=True,
-        )
-    )
+    similarity = _similarity_to(snapshot, keeper_place, units)
     members = [
         _member(snapshot, images[place], keeper, similarity[int(snapshot.units.of_image[place])])
         for place in places.tolist()
@@ -317,6 +317,13 @@ def _describe(
         evidence=weakest,
         links_out=int((weights * hood.degree[units]).sum()) - 2 * held.within,
     )
+
+
+def _similarity_to(snapshot: Snapshot, place: int, units: NDArray[np.int64]) -> dict[int, float]:
+    """Similarity of an image to some units, by unit."""
+    unit = snapshot.units.of_image[place]
+    similarity = shown(snapshot.oracle.block(np.array([unit]), units))[0]
+    return dict(zip(units.tolist(), similarity.tolist(), strict=True))
 
 
 def _keeper_place(

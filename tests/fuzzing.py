@@ -2,52 +2,96 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import httpx
+
+from tests.fuzzing_world import World
 from tests.servers import RunningServer
 
 REPOSITORY = Path(__file__).parents[1]
 
-# All checks are made, but for one on four methods: that what the document allows is not refused. They refuse
-# a query as a whole whose image cannot be read, and no schema tells a readable image from another text.
+# All checks are made, but for one on a few methods: that what the document allows is not refused.
+#  - They refuse a query as a whole whose image cannot be read, and no schema tells a readable image from
+#    another text.
+#  - Which folders the operator allowed to be indexed is in no document.
 CONFIGURATION = """
 [[operations]]
-include-path-regex = "/(rank_images|visualKNN|nearDuplicates|visualRankRecords)$"
+include-path-regex = "/(rank_images|visualKNN|nearDuplicates|visualRankRecords|process|process/add_media)$"
 checks.positive_data_acceptance.enabled = false
 """
 
 
-def fuzz(server: RunningServer, folder: Path, *options: str, token: str | None = None) -> str:
+def fuzz(
+    server: RunningServer, folder: Path, *options: str, world: World | None = None, configuration: str = ""
+) -> str:
     """Run schemathesis; what it prints.
 
     Args:
         server: what is tested.
         folder: for files of the run.
         options: of `schemathesis run`.
-        token: sent with each request.
+        world: what is there to be hit, and the key that is shown.
+        configuration: more of it, as TOML.
 
     Raises:
         AssertionError: it found something; the message is what it prints, with commands that show it again.
     """
-    configuration = folder / "schemathesis.toml"
-    configuration.write_text(CONFIGURATION)
-    headers = ["--header", f"Authorization: Token {token}"] if token else []
+    file = folder / "schemathesis.toml"
+    file.write_text(CONFIGURATION + configuration + (_shown(world) if world and world.token else ""))
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzzing_hooks", "PYTHONPATH": str(REPOSITORY)}
+    if world is not None:
+        world.save(folder / "world.json")
+        hooks |= {"FUZZ_WORLD": str(folder / "world.json")}
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)),
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(file)),
             *("run", f"{server.url}/openapi.json", "--no-color", "--continue-on-failure"),
             *("--warnings", "off", "--request-timeout", "60"),
-            *headers,
             *options,
         ],
         cwd=folder,
-        env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzzing_hooks", "PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | hooks,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     assert run.returncode == 0, run.stdout
     return run.stdout
+
+
+def _shown(world: World) -> str:
+    """The key, as each dialect takes it."""
+    return f"""
+[auth.openapi.jwt]
+bearer = {json.dumps(world.bearer)}
+[auth.openapi.token]
+api_key = {json.dumps(f"Token {world.token}")}
+"""
+
+
+def answered(server: RunningServer) -> dict[str, Counter[int]]:
+    """How often each operation of the document was answered with which code, by its access log."""
+    document: dict[str, Any] = httpx.get(f"{server.url}/openapi.json").json()
+    patterns = [
+        (f"{verb.upper()} {path}", verb.upper(), re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))))
+        for path, operations in document["paths"].items()
+        for verb in operations
+    ]
+    # The more exact pattern first: /process/add_media before /process/{...}.
+    patterns.sort(key=lambda each: each[0].count("{"))
+    counts: dict[str, Counter[int]] = {label: Counter() for label, _, _ in patterns}
+    for line in server.lines():
+        if line["message"] == "request":
+            for label, verb, pattern in patterns:
+                if verb == line["method"] and pattern.fullmatch(line["path"]):
+                    counts[label][line["status"]] += 1
+                    break
+    return counts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import zlib
 from typing import Any
 
@@ -11,6 +13,9 @@ import schemathesis
 from tests.encoders import png_chunk, png_header
 from tests.matching import as_base64
 from tests.pictures import encode, picture
+
+if "FUZZ_WORLD" in os.environ:
+    importlib.import_module("tests.fuzzing_explore_hooks")
 
 READABLE = [as_base64(encode(picture(seed=seed), kind)) for seed, kind in enumerate(("PNG", "JPEG", "GIF"))]
 SOURCES: list[dict[str, Any]] = [

@@ -145,8 +145,11 @@ def test_members_of_a_cluster(lab: Lab) -> None:
     assert list(members) == ["cluster_id", "type", "n_images", "media", "metadata"]
     assert members["cluster_id"] == cluster["cluster_id"]
     assert (members["type"], members["n_images"]) == ("IMAGES", cluster["n_images"])
-    assert [list(each) for each in members["media"]] == [PREVIEW] * cluster["n_images"]
-    assert members["media"][:9] == cluster["previews"]
+    assert len(members["media"]) == cluster["n_images"]
+    for member in members["media"]:
+        # Where a search found the same cluster, its scores may be there as well.
+        assert set(PREVIEW) <= set(member) <= FOUND_PREVIEW
+        check_preview(lab, member)
 
 
 def test_exploration_metadata(lab: Lab) -> None:

@@ -1,0 +1,288 @@
+"""Loaded by schemathesis: leads a part of the requests to `/api/v1` to datasets, images and tags that are there.
+
+Requests are changed when they are about to be sent, so that schemathesis judges what is sent: it finds out again
+whether the document allows that. What is put in depends on the request alone, so that a run can be repeated.
+
+What no schema can say is made right here, where the rest of a request is allowed: that two parameters go together,
+that a text holds a list, that a file is an image.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import schemathesis
+from schemathesis.core.failures import Failure
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.openapi.checks import RejectedPositiveData
+from schemathesis.transport.requests import multipart_serializer
+
+from tests.explore import PREFIX
+from tests.fuzzing_world import Place, World
+from tests.pictures import encode, picture
+
+WORLD = World.load(Path(os.environ["FUZZ_WORLD"]))
+RARE = 12
+"""One of so many requests that would have something indexed does: a process works on it for seconds."""
+
+JsonObject = dict[str, Any]
+T = TypeVar("T")
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_known = {id_ for place in WORLD.places for id_ in (place.id, *place.media, *place.clusters, *place.tags)}
+_known |= {id_ for place in WORLD.places for id_ in place.exports}
+_SHARED = frozenset(_known)
+_odd: set[str] = set()
+"""Requests that are allowed by the document and need not be served."""
+
+_HTTP = httpx.Client(
+    base_url=WORLD.url + PREFIX,
+    headers={"Authorization": f"Bearer {WORLD.bearer}"} if WORLD.bearer else {},
+    timeout=60,
+    verify=False,
+)
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: JsonObject) -> None:
+    """Put real ids and values into the parts of a request that the document allows."""
+    if not case.path.startswith(PREFIX) or case.meta is None:
+        return
+    number = _number([case.method, case.path, case.path_parameters, case.query, repr(case.body)])
+    place = _place(case, number)
+    if _is_allowed(case, ParameterLocation.PATH):
+        _set_path(case, place, number)
+    if _is_allowed(case, ParameterLocation.QUERY):
+        _set_query(case.query, place, number)
+        if "signature" in case.query and number % 5:
+            _sign(case, place, number)
+    if _is_allowed(case, ParameterLocation.BODY) and case.media_type == "application/json":
+        _set_ids(case.body, place, number)
+
+
+@schemathesis.hook
+def after_call(context: schemathesis.HookContext, case: schemathesis.Case, response: Any) -> None:
+    """Remember ids that the server gave out: requests that name them are left as they are."""
+    if response.status_code == 200 and len(response.content) < 100_000:
+        _known.update(_UUID.findall(response.content.decode("latin-1")))
+
+
+@schemathesis.hook
+def filter_failure(
+    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: Any
+) -> bool:
+    """Whether a failure counts: odd requests may be refused."""
+    return not (isinstance(failure, RejectedPositiveData) and case.id in _odd)
+
+
+def _is_allowed(case: schemathesis.Case, location: ParameterLocation) -> bool:
+    part = case._meta.components.get(location) if case._meta else None
+    return part is not None and part.mode.is_positive
+
+
+def _place(case: schemathesis.Case, number: int) -> Place:
+    named = case.path_parameters.get("dataset_id")
+    takes_files = any(word in case.path for word in ("/ingestion/", "/add_media", "/reindex"))
+    chosen = WORLD.intake if takes_files else _pick(number, WORLD.places)
+    return next((place for place in WORLD.places if place.id == named), chosen)
+
+
+# -- paths -----------------------------------------------------------------------------------------
+
+
+def _set_path(case: schemathesis.Case, place: Place, number: int) -> None:
+    asked = case.path_parameters
+    deleted = case.operation.label.partition(f"DELETE {PREFIX}/dataset/")[2]
+    if deleted == "{dataset_id}":
+        if number % 5 and asked["dataset_id"] not in _known - _SHARED:
+            asked["dataset_id"] = _told("GET", "/ingestion/new_dataset", params={"dataset_name": "short"})["id"]
+        elif asked["dataset_id"] in _SHARED:
+            asked["dataset_id"] = "00000000-0000-4000-8000-000000000000"
+        return
+    if number % 5 == 0 or not asked.get("dataset_id"):
+        return
+    if asked["dataset_id"] not in _known:
+        asked["dataset_id"] = place.id
+    if asked["dataset_id"] != place.id:
+        return
+    for name, known in (
+        ("media_id", place.media),
+        ("cluster_id", place.clusters),
+        ("export_id", place.exports),
+        ("tag_id", place.tags),
+    ):
+        if name in asked and asked[name] not in _known:
+            asked[name] = _pick(number // 7, known)
+    if deleted == "{dataset_id}/tags/{tag_id}" and asked["tag_id"] in _SHARED:
+        body = {"name": f"short-lived {number}"}
+        asked["tag_id"] = _told("POST", f"/dataset/{place.id}/tags", json=body).get("id", asked["tag_id"])
+    if "transaction_id" in asked:
+        asked["transaction_id"] = _transaction(case, place, number)
+
+
+def _transaction(case: schemathesis.Case, place: Place, number: int) -> Any:
+    """An open transaction; one that is to be processed holds a picture."""
+    if "/data_files/" in case.path:
+        return place.transaction
+    if number // 7 % RARE or not place.transaction:
+        return case.path_parameters["transaction_id"]
+    begun = _told("GET", f"/ingestion/{place.id}/data_files")["trans_id"]
+    _HTTP.post(f"/ingestion/{place.id}/data_files/{begun}", files={"files": ("one.png", PICTURES[0])})
+    return begun
+
+
+def _told(verb: str, path: str, **options: Any) -> JsonObject:
+    answer: JsonObject = _HTTP.request(verb, path, **options).json()
+    return answer
+
+
+def _sign(case: schemathesis.Case, place: Place, number: int) -> None:
+    """Take path and query of a URL that the server gave out."""
+    last = case.path.rpartition("/")[2]
+    urls = [url for url in place.signed if url.endswith(last) or "exports" in case.path and "exports" in url]
+    url = _pick(number // 7, urls)
+    parts = url.removeprefix(PREFIX).split("/")
+    case.path_parameters["dataset_id"] = parts[2]
+    case.path_parameters["export_id" if "exports" in url else "media_id"] = parts[4]
+    if "exports" in url:
+        case.path_parameters["file_name"] = parts[5]
+    case.query.update(place.signed[url])
+
+
+# -- queries ---------------------------------------------------------------------------------------
+
+
+def _set_query(query: JsonObject, place: Place, number: int) -> None:
+    if "vql" in query:
+        query["vql"] = _right_vql(query["vql"], place, number)
+    _right_anchor(query, place, number)
+    # A list, or an object, within a text.
+    if query.get("labels"):
+        query["labels"] = _pick(number, ['["even"]', '["even","odd"]', "even", "[even,odd]"])
+    if query.get("tags"):
+        query["tags"] = _pick(number, ["untagged", json.dumps(place.tags), place.tags[0]])
+    if query.get("bounding_box"):
+        query["bounding_box"] = _pick(number, ['{"x":0.1,"y":0.2,"width":0.5,"height":0.6}', "1,2,30,40"])
+    if "export_task_id" in query and number % 5:
+        query["export_task_id"] = place.exports[0]
+    if "dataset_id" in query and number % 5:
+        query["dataset_id"] = WORLD.intake.id
+    if "path" in query:
+        query["path"] = WORLD.folder if number % RARE == 0 else query["path"]
+
+
+def _right_vql(text: str, place: Place, number: int) -> str:
+    """The same filters; what compares with an image does so once, with one that is there."""
+    filters = json.loads(text)
+    for each in filters:
+        if "issues" in each and {"confidence_min", "confidence_max"} <= each["issues"].keys():
+            low, high = sorted((each["issues"]["confidence_min"], each["issues"]["confidence_max"]))
+            each["issues"] |= {"confidence_min": low, "confidence_max": high}
+        if "tags" in each and number % 2:
+            each["tags"]["value"] = place.tags
+    similar = [each for each in filters if "similarity" in each]
+    return json.dumps([each for each in filters if each not in similar[1:]] if similar else filters)
+
+
+def _right_anchor(query: JsonObject, place: Place, number: int) -> None:
+    """Both parameters or none of them, and none beside a filter that compares."""
+    given = [query.get(name) for name in ("anchor_media_id", "anchor_type")]
+    if "similarity" in str(query.get("vql")) or not any(given):
+        query.pop("anchor_media_id", None)
+        query.pop("anchor_type", None)
+    elif number % 3:
+        query.update(anchor_media_id=_pick(number, place.media), anchor_type="MEDIA")
+    else:
+        query.update(anchor_media_id=given[0] or place.media[0], anchor_type=given[1] or "UPLOAD")
+
+
+# -- bodies ----------------------------------------------------------------------------------------
+
+
+def _set_ids(body: Any, place: Place, number: int) -> None:
+    """Name images and clusters of the dataset in most bodies."""
+    if not isinstance(body, dict) or number % 5 == 0:
+        return
+    if "media_ids" in body:
+        body["media_ids"] = place.media[: len(body["media_ids"])]
+    if "pairs" in body:
+        count = min(len(body["pairs"]), 5)
+        body["pairs"] = [[_pick(number + k, place.media), _pick(number + k + 1, place.media)] for k in range(count)]
+    for one in body.get("media_selection", ()):
+        if one["type"] == "media":
+            one["payload"]["media_ids"] = place.media[: len(one["payload"]["media_ids"])]
+        elif number % 3:
+            one["payload"]["cluster_id"] = _pick(number, place.clusters)
+
+
+def _archive(names: Sequence[str]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, data in zip(names, PICTURES, strict=False):
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+PICTURES = [
+    encode(picture(seed=seed), kind) for seed, kind in enumerate(("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"))
+]
+NAMES = ["a.png", "b.jpg", "c.gif", "d.webp", "e.bmp", "../../f.tiff"]
+ARCHIVE = _archive(["a/1.png", "2.jpg", "../3.gif", "notes.txt"])
+LABELS = b"filename,label\na.png,made up\n"
+
+
+@schemathesis.serializer("multipart/form-data")
+def send_form(context: schemathesis.SerializationContext, value: Any) -> JsonObject:
+    """Send images for most files, archives for some; what may be refused is noted."""
+    case = context.case
+    sent: JsonObject = multipart_serializer(context, value)
+    if case.path.startswith(PREFIX) and isinstance(value, dict) and sent.get("files"):
+        number = _number([case.path, repr(value)])
+        given = [part for part in sent["files"] if part[0] not in _left_out(value)]
+        sent["files"] = [_part(case, name, part, number + place) for place, (name, part) in enumerate(given)]
+    return sent
+
+
+def _left_out(form: JsonObject) -> set[str]:
+    """Fields beside the one that is sent: a part of schemathesis does not know `oneOf`."""
+    sources = [name for name in ("archive", "files", "bucket_path") if name in form]
+    return set(sources[1:])
+
+
+def _part(case: schemathesis.Case, name: str, part: tuple[Any, ...], number: int) -> tuple[str, tuple[Any, ...]]:
+    filename, content = part[:2]
+    real = number % 4 > 0
+    costly = name in ("archive", "bucket_path") or case.path.endswith("/add_media")
+    if costly and number % RARE:
+        real = False
+    if filename is None:
+        if name == "bucket_path":
+            _odd.add(case.id)
+            content = WORLD.folder if real else content
+        return name, (None, content)
+    if not real:
+        _odd.add(case.id)
+        return name, (_pick(number, [filename, *NAMES, "a.exe", "", "object_annotations.csv"]), content)
+    if name == "archive":
+        return name, ("all.zip", ARCHIVE)
+    if name == "files" and number % 7 == 0:
+        return name, ("image_annotations.csv", LABELS)
+    place = number % len(PICTURES)
+    return name, (NAMES[place], PICTURES[place])
+
+
+def _pick(number: int, values: Sequence[T]) -> T:
+    return values[number % len(values)]
+
+
+def _number(value: object) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True, default=str).encode())
