@@ -79,29 +79,29 @@ class Client:
 
     # -- verbs --------------------------------------------------------------------------------
 
-    def request(self, verb: str, path: str, **options: Any) -> httpx.Response:
+    def request(self, verb: str, path: str, /, **options: Any) -> httpx.Response:
         """Call `/api/v1` + path; options as those of httpx."""
         signed = {"Authorization": f"Bearer {jwt_of(self.key)}"} if self.key else {}
         headers = signed | dict(options.pop("headers", {}))
         return self._http.request(verb, path, headers=headers, **options)
 
-    def get(self, path: str, **params: Any) -> httpx.Response:
+    def get(self, path: str, /, **params: Any) -> httpx.Response:
         """GET with these parameters in the URL."""
         return self.request("GET", path, params=params or None)
 
-    def post(self, path: str, **options: Any) -> httpx.Response:
+    def post(self, path: str, /, **options: Any) -> httpx.Response:
         """POST; options as those of httpx."""
         return self.request("POST", path, **options)
 
-    def put(self, path: str, **options: Any) -> httpx.Response:
+    def put(self, path: str, /, **options: Any) -> httpx.Response:
         """PUT; options as those of httpx."""
         return self.request("PUT", path, **options)
 
-    def delete(self, path: str, **options: Any) -> httpx.Response:
+    def delete(self, path: str, /, **options: Any) -> httpx.Response:
         """DELETE; options as those of httpx."""
         return self.request("DELETE", path, **options)
 
-    def json(self, path: str, **params: Any) -> Any:
+    def json(self, path: str, /, **params: Any) -> Any:
         """What GET answers with 200."""
         return done(self.get(path, **params)).json()
 

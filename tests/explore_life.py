@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import tarfile
 import time
 import zipfile
@@ -12,9 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
 
 from tests.collections_of_pictures import picture
-from tests.explore import Client
+from tests.explore import PREFIX, Client, jwt_of
 from tests.pictures import encode
 from tests.servers import RunningServer
 
@@ -96,9 +101,7 @@ def failures_of(client: Client, dataset: str) -> dict[str, str]:
 
 def files_below(folder: Path) -> set[str]:
     """Files and links below a folder, by relative path."""
-    return {
-        str(Path(base, name).relative_to(folder)) for base, _, names in os.walk(folder) for name in names
-    }
+    return {str(Path(base, name).relative_to(folder)) for base, _, names in os.walk(folder) for name in names}
 
 
 def folder_of(server: RunningServer, dataset: str) -> Path:
@@ -109,7 +112,9 @@ def folder_of(server: RunningServer, dataset: str) -> Path:
 def received(server: RunningServer, dataset: str) -> set[str]:
     """Uploaded files on the disk of the server by base name: acknowledged ones and others."""
     names = files_below(folder_of(server, dataset))
-    return {os.path.basename(name) for name in names if name.split("/")[0] in ("images", "uploads", "staging")}
+    return {
+        os.path.basename(name) for name in names if name.split("/")[0] in ("images", "uploads", "staging")
+    }
 
 
 def workers(server: int | None = None) -> list[int]:
@@ -136,3 +141,31 @@ def kill(process: int) -> None:
     """End a process at once; harmless where it has ended."""
     with suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
+
+
+class OpenRequest:
+    """A POST to `/api/v1` + path, of which all but its last byte is sent; files and fields as httpx takes them."""
+
+    def __init__(self, client: Client, path: str, **form: Any) -> None:
+        headers = {"Connection": "close"}
+        if client.key is not None:
+            headers["Authorization"] = f"Bearer {jwt_of(client.key)}"
+        request = httpx.Request("POST", f"{client.url}{PREFIX}{path}", headers=headers, **form)
+        self._body = request.read()
+        place = urlsplit(client.url)
+        self._socket = socket.create_connection((place.hostname, place.port), timeout=60)
+        head = f"POST {request.url.raw_path.decode()} HTTP/1.1\r\n"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        self._socket.sendall(f"{head}{lines}\r\n".encode() + self._body[:-1])
+
+    def finish(self) -> None:
+        self._socket.sendall(self._body[-1:])
+
+    def code(self) -> int:
+        """Of the answer."""
+        with self._socket as connection:
+            return int(connection.recv(65536).split()[1])
+
+    def hang_up(self) -> None:
+        """Close without waiting for the answer."""
+        self._socket.close()

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeAlias
 
 from twinlens.engine.decode import DecodeLimits
-from twinlens.engine.errors import DecodeError, ModelMismatch, TextNotSupported
+from twinlens.engine.errors import DecodeError, ModelMismatch, TextNotSupported, UnknownModel
 from twinlens.engine.search import probe_parts, probe_texts
 from twinlens.engine.sight import Box
 from twinlens.engine.types import Embedder, ModelDescription, Probe
@@ -68,7 +68,7 @@ class Embedders:
 
         Raises:
             DecodeError: the image cannot be read.
-            Conflict: the model takes no texts.
+            Conflict: the model takes no texts, or is none that this server has.
             ModelError: it cannot be loaded, or is another one now.
             Busy: too many queries wait for it.
         """
@@ -102,7 +102,13 @@ def _load(description: ModelDescription, device: str) -> Embedder:
     # Imported late: a server that never searches never loads torch.
     from twinlens.models import load_model
 
-    embedder = load_model(description.name, device=device)
+    try:
+        embedder = load_model(description.name, device=device)
+    except UnknownModel:
+        raise Conflict(
+            f"this dataset holds vectors of {description.name}, which is no model that this server has: "
+            "search by one of its own images (anchor_type MEDIA)"
+        ) from None
     if embedder.description.fingerprint != description.fingerprint:
         raise ModelMismatch(
             f"the dataset holds vectors of {description.name} ({description.fingerprint[:12]}), "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 
 from twinlens.engine.errors import (
     AuthRequired,
@@ -33,6 +34,17 @@ from twinlens.service.explore.failures import BadRequest, Conflict, Forbidden, N
 from twinlens.service.json_answers import StrictJson
 
 PREFIX = "/api/v1"
+_PARTS = tuple(
+    part.routes
+    for part in (
+        routes_ingestion,
+        routes_datasets,
+        routes_explore,
+        routes_media,
+        routes_annotations,
+        routes_exports,
+    )
+)
 _SEE_LOG = "its log says more under the request id in the header x-request-id"
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (AuthRequired, 401),
@@ -56,15 +68,8 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
 def router() -> APIRouter:
     """All routes of the dialect."""
     routes = APIRouter(prefix=PREFIX)
-    for part in (
-        routes_ingestion,
-        routes_datasets,
-        routes_explore,
-        routes_media,
-        routes_annotations,
-        routes_exports,
-    ):
-        routes.include_router(part.routes)
+    for part in _PARTS:
+        routes.include_router(part)
     return routes
 
 
@@ -100,7 +105,17 @@ def http_failure(request: Request, code: int, headers: Mapping[str, str] | None)
         404: f"there is no {request.url.path} here: /docs shows what there is",
         405: f"{request.method} is not served here: /docs shows what is",
     }.get(code, "this request is not served")
-    return StrictJson({"detail": text}, status_code=code, headers=dict(headers or {}))
+    given = dict(headers or {}) | ({"allow": _verbs(request.url.path)} if code == 405 else {})
+    return StrictJson({"detail": text}, status_code=code, headers=given)
+
+
+def _verbs(path: str) -> str:
+    """All that a path is served with: a route knows its own verbs only, and several may share a path."""
+    below = path.removeprefix(PREFIX)
+    routes = [route for part in _PARTS for route in part.routes if isinstance(route, APIRoute)]
+    return ", ".join(
+        sorted({verb for each in routes if each.path_regex.match(below) for verb in each.methods})
+    )
 
 
 def _text(error: Exception) -> str:

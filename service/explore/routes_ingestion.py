@@ -115,16 +115,14 @@ async def process_files(request: Request, dataset_id: str, transaction_id: str) 
     return Response(status_code=202)
 
 
-@routes.api_route(
-    "/process",
-    methods=["GET"],
-    response_model=schema.Processing,
-    responses={
+_PROCESS: dict[str, Any] = {
+    "response_model": schema.Processing,
+    "responses": {
         **describe.failures(),
         400: {"model": schema.ProcessingFailed, "description": "A wrong path."},
     },
-    summary="Make a dataset of a folder of the operator",
-    openapi_extra={
+    "summary": "Make a dataset of a folder of the operator",
+    "openapi_extra": {
         "parameters": [
             describe.query(
                 "path", {"type": "string"}, "A folder below those that are allowed.", required=True
@@ -132,8 +130,11 @@ async def process_files(request: Request, dataset_id: str, transaction_id: str) 
             describe.query("name", _NAME, "Of the dataset; that of the folder if not given."),
         ]
     },
-)
-@routes.api_route("/process", methods=["POST"], include_in_schema=False)
+}
+
+
+@routes.get("/process", **_PROCESS)
+@routes.post("/process", **_PROCESS)
 async def process(request: Request) -> Response:
     """Its files stay where they are and are never changed."""
     desk = _desk(request)

@@ -274,7 +274,7 @@ class TagAnswer(Answer):
 class PairsAnswer(Answer):
     """Pairs of images that are not duplicates."""
 
-    pairs: list[tuple[UUID, UUID]]
+    pairs: list[Annotated[list[UUID], Field(min_length=2, max_length=2)]]
 
 
 class KeptAnswer(Answer):

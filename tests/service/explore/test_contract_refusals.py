@@ -39,7 +39,7 @@ NOT_VQL = {
     "no filter": "[{}]",
     "an id alone": '[{"id":"1"}]',
     "an id that is no text": '[{"id":1,"duplicates":{"op":"duplicates","value":0.95}}]',
-    "two filters in one": '[{"duplicates":{"op":"duplicates","value":1},"uniqueness":{"op":"uniqueness","value":0}}]',
+    "two filters in one": json.dumps([duplicates(0.9) | uniqueness(0.5)]),
     "a key twice": '[{"duplicates":{"op":"duplicates","value":0.1,"value":0.95}}]',
     "no body": '[{"duplicates":null}]',
     "a number as a body": '[{"duplicates":0.95}]',

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pyarrow as pa
@@ -19,7 +18,6 @@ from tests.explore_life import (
     images_of,
     is_running,
     pictures,
-    states,
     wait_for,
     workers,
 )
@@ -55,7 +53,9 @@ def bob(running: tuple[RunningServer, Client, Client]) -> Client:
 @pytest.fixture(scope="module")
 def labelled(ann: Client) -> str:
     """A READY dataset whose labels came as CSV with the first files and as Parquet with the last."""
-    table = pa.table({"filename": ["00001.jpg", "00002.jpg"], "label": ["dog", "cat"], "caption": [None, "a"]})
+    table = pa.table(
+        {"filename": ["00001.jpg", "00002.jpg"], "label": ["dog", "cat"], "caption": [None, "a"]}
+    )
     parquet = io.BytesIO()
     pq.write_table(table, parquet)
     dataset = ann.new_dataset("labelled")
@@ -97,10 +97,11 @@ def test_four_calls_make_a_dataset_and_its_state_says_how_far_it_is(ann: Client,
         started = time.perf_counter()
         assert ann.get("/healthcheck").status_code == 200
         slowest = max(slowest, time.perf_counter() - started)
-        assert len(seen) < 10_000
+        assert len(seen) < 1000
+        time.sleep(0.1)
     assert state["status_new"] == "READY" and state["progress"] == 100 and state["n_images"] == MANY
     assert state["fatal_error_msg"] is None
-    assert seen == sorted(seen) and 0 <= seen[0] and seen[-1] < 100
+    assert seen == sorted(seen) and seen[0] >= 0 and seen[-1] < 100
     assert any(0 < progress < 90 for progress in seen), set(seen)
     assert slowest < 1.0, "the API waits for the index process"
     assert ann.json(f"/datasets/{dataset}/creation-status") == {"status": "READY", "progress": 100}
@@ -112,7 +113,7 @@ def test_four_calls_make_a_dataset_and_its_state_says_how_far_it_is(ann: Client,
 
 
 def test_labels_come_with_the_files_as_csv_and_as_parquet(ann: Client, labelled: str) -> None:
-    assert all_names(ann.explore(labelled, [labels("cat")])) == [{"00000.jpg"}, {"00002.jpg"}]
+    assert set.union(*all_names(ann.explore(labelled, [labels("cat")]))) == {"00000.jpg", "00002.jpg"}
     assert all_names(ann.explore(labelled, [labels("dog")])) == [{"00001.jpg"}]
     told = ann.json(f"/explore/{labelled}/exploration_metadata")["labels"]
     assert {each["name"]: each["count"] for each in told} == {"cat": 2, "dog": 1, "grey": 1}
@@ -154,9 +155,7 @@ def test_a_processed_transaction_takes_no_more(ann: Client, labelled: str) -> No
     while (again := ann.post(f"/ingestion/{labelled}/process_files/{transaction}")).status_code == 404:
         transaction -= 1
     assert again.status_code == 202 and again.content == b""
-    sent = ann.post(
-        f"/ingestion/{labelled}/data_files/{transaction}", files=[("files", ("z.jpg", b"x"))]
-    )
+    sent = ann.post(f"/ingestion/{labelled}/data_files/{transaction}", files=[("files", ("z.jpg", b"x"))])
     assert "begin another" in refusal(sent, 404)
 
 
@@ -244,10 +243,8 @@ def test_deleting_a_dataset_ends_its_job(ann: Client, server: RunningServer, mom
     assert workers(server.process.pid) == [] and not folder_of(server, dataset).exists()
 
 
-def test_nothing_is_left_on_the_disk_but_what_there_is(
-    ann: Client, bob: Client, server: RunningServer, tmp_path: Path
-) -> None:
+def test_nothing_is_left_on_the_disk_of_what_is_gone(ann: Client, bob: Client, server: RunningServer) -> None:
     known = {each["id"] for client in (ann, bob) for each in client.json("/datasets")}
     kept = {entry.name for entry in (server.home / "datasets").iterdir()}
-    assert kept <= known | {"incoming"}
-    assert states(ann, next(iter(known & kept))) in (["READY"], ["DRAFT"]) or kept
+    assert kept and kept <= known | {"incoming"}
+    assert not [name for name in files_below(server.home / "datasets") if "staging" in name]
