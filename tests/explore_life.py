@@ -84,7 +84,8 @@ def states(client: Client, dataset: str, *, until: Iterable[str] = ENDS, seconds
         elif state["status_new"] not in until:
             assert state["progress"] >= progress, f"{state['progress']} after {progress} in {passed}"
         progress = state["progress"]
-        time.sleep(0.01)
+        # Its process runs with a low priority.
+        time.sleep(0.05)
     return passed
 
 
@@ -144,7 +145,7 @@ def kill(process: int) -> None:
 
 
 class OpenRequest:
-    """A POST to `/api/v1` + path, of which all but its last byte is sent; files and fields as httpx takes them."""
+    """A POST to `/api/v1` + path, of which all but its last byte is sent; the form as httpx takes it."""
 
     def __init__(self, client: Client, path: str, **form: Any) -> None:
         headers = {"Connection": "close"}

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from tests.explore import Client, done, jwt_of
+from tests.models.checkpoints import save_folder_of
 from tests.pictures import encode, picture
 from tests.servers import RunningServer, running_server
 from twinlens.engine.dataset import Dataset
@@ -90,19 +91,20 @@ def fuzzed_server(home: Path, *, keys: bool, **settings: object) -> Iterator[tup
     folder.mkdir()
     for seed in range(3):
         (folder / f"{seed}.png").write_bytes(encode(picture(seed=seed), "PNG"))
-    key = _make_key(home / "server") if keys else None
+    key = _make_keys(home / "server") if keys else None
     options = ["--dataset", str(vectors), "--allow-root", str(folder), *(["--owner", "fuzz"] if keys else ())]
-    given = {"model": "efficientnet_lite0", "workers": 2, "url_seconds": 2, **settings}
+    # A small model that takes texts.
+    model = f"local-dir:{save_folder_of('twinlens-vit', home / 'weights')}"
+    given = {"model": model, "device": "cpu", "workers": 2, "url_seconds": 2, **settings}
     with running_server(home / "server", *options, **given) as server, Client(server.url, key) as client:
         yield server, _world(server, client, key, folder)
 
 
-def _make_key(home: Path) -> NewKey:
-    store = KeyStore(home)
-    try:
+def _make_keys(home: Path) -> NewKey:
+    """The key that is shown, and one that datasets can be shared with."""
+    with closing(KeyStore(home)) as store:
+        store.create("viewer")
         return store.create("fuzz")
-    finally:
-        store.close()
 
 
 def _make_vectors(folder: Path) -> None:
@@ -121,6 +123,10 @@ def _world(server: RunningServer, client: Client, key: NewKey | None, folder: Pa
     made = [client.make_dataset({**pictures, "image_annotations.csv": labels}, name) for name in "ab"]
     places = [_place(client, each) for each in (mounted, *made)]
     intake = places[-1]
+    # So that there is something to be compared for the first one who asks for a reindex.
+    added = client.post(f"/dataset/{intake.id}/add_media", files={"files": ("new.png", pictures["0.png"])})
+    assert added.status_code == 202, added.text
+    client.wait_ready(intake.id, until="PARTIAL INDEX")
     bearer = jwt_of(key, exp=int(time.time()) + SECONDS) if key else ""
     return World(server.url, bearer, key.token if key else "", places, intake, str(folder))
 

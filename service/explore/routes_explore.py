@@ -71,7 +71,7 @@ async def members(request: Request, dataset_id: str, cluster_id: str) -> Respons
     openapi_extra={"parameters": describe.EXPLORE_PARAMETERS},
 )
 async def exploration_metadata(request: Request, dataset_id: str) -> Response:
-    """How many clusters and images explore shows for the same parameters, and the labels among them."""
+    """How many clusters and images explore shows for the same parameters, and all labels of the dataset."""
     desk = _desk(request)
     row = desk.dataset(request, dataset_id)
     query = parse_query(request.query_params.multi_items())

@@ -90,9 +90,7 @@ def _follow(order: Order) -> dict[str, int]:
     else:
         model = resolve_auto().name if order.model == "auto" else order.model
         data = create_dataset(folder, model, device=order.device)
-    options = IngestOptions(
-        limits=DecodeLimits(max_bytes=order.max_bytes, max_pixels=order.max_pixels), allow_empty=True
-    )
+    options = IngestOptions(limits=DecodeLimits(max_bytes=order.max_bytes, max_pixels=order.max_pixels))
     last = 0.0
 
     def report(progress: Progress, source: int = 0, sources: int = 1) -> None:

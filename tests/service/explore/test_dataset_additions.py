@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.explore import Client, all_names, duplicates, labels, laboratory, refusal
-from tests.explore_life import a_tar_gz, a_zip, images_of, jpeg, pictures, received, states
+from tests.explore_life import OpenRequest, a_tar_gz, a_zip, images_of, jpeg, pictures, received, states
 from tests.servers import RunningServer
 
 
