@@ -30,7 +30,7 @@ checks.positive_data_acceptance.enabled = false
 
 
 def fuzz(
-    server: RunningServer, folder: Path, *options: str, world: World | None = None, configuration: str = ""
+    server: RunningServer, folder: Path, *options: str, token: str = "", world: World | None = None
 ) -> str:
     """Run schemathesis; what it prints.
 
@@ -38,14 +38,17 @@ def fuzz(
         server: what is tested.
         folder: for files of the run.
         options: of `schemathesis run`.
-        world: what is there to be hit, and the key that is shown.
-        configuration: more of it, as TOML.
+        token: key that is shown to image matching.
+        world: what there is at `/api/v1`, and the key that is shown to it.
 
     Raises:
         AssertionError: it found something; the message is what it prints, with commands that show it again.
     """
     file = folder / "schemathesis.toml"
-    file.write_text(CONFIGURATION + configuration + (_shown(world) if world and world.token else ""))
+    keys = _shown("token.api_key", token and f"Token {token}")
+    keys += _shown("jwt.bearer", world.bearer if world else "")
+    # Keys of the whole run come before the table of some operations.
+    file.write_text(keys + CONFIGURATION)
     hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzzing_hooks", "PYTHONPATH": str(REPOSITORY)}
     if world is not None:
         world.save(folder / "world.json")
@@ -67,14 +70,9 @@ def fuzz(
     return run.stdout
 
 
-def _shown(world: World) -> str:
-    """The key, as each dialect takes it."""
-    return f"""
-[auth.openapi.jwt]
-bearer = {json.dumps(world.bearer)}
-[auth.openapi.token]
-api_key = {json.dumps(f"Token {world.token}")}
-"""
+def _shown(field: str, key: str) -> str:
+    """The part of the configuration that shows a key."""
+    return f"auth.openapi.{field} = {json.dumps(key)}\n" if key else ""
 
 
 def answered(server: RunningServer) -> dict[str, Counter[int]]:

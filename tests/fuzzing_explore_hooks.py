@@ -1,10 +1,11 @@
-"""Loaded by schemathesis: leads a part of the requests to `/api/v1` to datasets, images and tags that are there.
+"""Loaded by schemathesis: leads most requests to `/api/v1` to datasets, images and tags that are there.
 
-Requests are changed when they are about to be sent, so that schemathesis judges what is sent: it finds out again
-whether the document allows that. What is put in depends on the request alone, so that a run can be repeated.
+Requests are changed when they are about to be sent, so that schemathesis judges what is sent: it finds out
+again whether the document allows that. What is put in depends on the request alone, so that a run can be
+repeated.
 
-What no schema can say is made right here, where the rest of a request is allowed: that two parameters go together,
-that a text holds a list, that a file is an image.
+What no schema can say is put right here, where the rest of a request is allowed: that two parameters go
+together, that a text holds a list, that a file is an image.
 """
 
 from __future__ import annotations
@@ -93,8 +94,10 @@ def filter_failure(
 
 
 def _place(case: schemathesis.Case, number: int) -> Place:
+    if case.path.endswith("/reindex"):
+        return WORLD.partial
     named = case.path_parameters.get("dataset_id")
-    takes_files = any(word in case.path for word in ("/ingestion/", "/add_media", "/reindex"))
+    takes_files = any(word in case.path for word in ("/ingestion/", "/add_media"))
     chosen = WORLD.intake if takes_files else _pick(number, WORLD.places)
     return next((place for place in WORLD.places if place.id == named), chosen)
 
@@ -159,7 +162,8 @@ def _told(verb: str, path: str, **options: Any) -> JsonObject:
 def _sign(case: schemathesis.Case, place: Place, number: int) -> None:
     """Take path and query of a URL that the server gave out."""
     last = case.path.rpartition("/")[2]
-    urls = [url for url in place.signed if url.endswith(last) or "exports" in case.path and "exports" in url]
+    kind = "/exports/" if "/exports/" in case.path else last
+    urls = [url for url in place.signed if kind in url]
     url = _pick(number // 5, urls)
     parts = url.removeprefix(PREFIX).split("/")
     case.path_parameters["dataset_id"] = parts[2]
@@ -228,8 +232,8 @@ def _set_ids(body: Any, place: Place, number: int) -> None:
     if "media_ids" in body:
         body["media_ids"] = place.media[: len(body["media_ids"])]
     if "pairs" in body:
-        count = min(len(body["pairs"]), 5)
-        body["pairs"] = [[_pick(number + k, place.media), _pick(number + k + 1, place.media)] for k in range(count)]
+        places = range(number, number + min(len(body["pairs"]), 5))
+        body["pairs"] = [[_pick(one, place.media), _pick(one + 1, place.media)] for one in places]
     for one in body.get("media_selection", ()):
         if one["type"] == "media":
             one["payload"]["media_ids"] = place.media[: len(one["payload"]["media_ids"])]
@@ -245,9 +249,8 @@ def _archive(names: Sequence[str]) -> bytes:
     return target.getvalue()
 
 
-PICTURES = [
-    encode(picture(seed=seed), kind) for seed, kind in enumerate(("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"))
-]
+KINDS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
+PICTURES = [encode(picture(seed=seed), kind) for seed, kind in enumerate(KINDS)]
 NAMES = ["a.png", "b.jpg", "c.gif", "d.webp", "e.bmp", "../../f.tiff"]
 ARCHIVE = _archive(["a/1.png", "2.jpg", "../3.gif", "notes.txt"])
 LABELS = b"filename,label\na.png,made up\n"
@@ -262,9 +265,7 @@ def _parts(case: schemathesis.Case, number: int) -> list[tuple[str, tuple[str | 
     return [_part(case, name, value, number + place) for place, (name, value) in enumerate(values)]
 
 
-def _part(
-    case: schemathesis.Case, name: str, value: Any, number: int
-) -> tuple[str, tuple[str | None, Any]]:
+def _part(case: schemathesis.Case, name: str, value: Any, number: int) -> tuple[str, tuple[str | None, Any]]:
     costly = name in ("archive", "bucket_path") or case.path.endswith("/add_media")
     real = number % RARE == 0 if costly else number % 4 > 0
     if name not in ("archive", "file", "files"):
@@ -274,7 +275,8 @@ def _part(
         return name, (None, value if isinstance(value, str) else json.dumps(value))
     if not real:
         _odd.add(case.id)
-        return name, (_pick(number, [*NAMES, "a.exe", "no extension", "object_annotations.csv"]), bytes_of(value))
+        named = _pick(number, [*NAMES, "a.exe", "no extension", "object_annotations.csv"])
+        return name, (named, _bytes_of(value))
     if name == "archive":
         return name, ("all.zip", ARCHIVE)
     if name == "files" and number % 7 == 0:
@@ -282,7 +284,7 @@ def _part(
     return name, (_pick(number, NAMES), _pick(number, PICTURES))
 
 
-def bytes_of(value: Any) -> bytes:
+def _bytes_of(value: Any) -> bytes:
     """What schemathesis made up as a file."""
     data = getattr(value, "data", value)
     return data if isinstance(data, bytes) else str(data).encode()

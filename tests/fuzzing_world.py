@@ -1,4 +1,4 @@
-"""What made-up requests to `/api/v1` can hit: datasets with images, clusters, tags, exports and transactions."""
+"""What made-up requests to `/api/v1` can hit: datasets with images, clusters, tags and exports."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class World:
         token: the same key as image matching takes it.
         places: datasets that are READY and stay.
         intake: the one among them that takes uploads.
+        partial: one in PARTIAL INDEX, for the first request that asks for a reindex.
         folder: may be indexed by the server.
     """
 
@@ -63,6 +64,7 @@ class World:
     token: str
     places: list[Place]
     intake: Place
+    partial: Place
     folder: str
 
     def save(self, path: Path) -> None:
@@ -73,8 +75,10 @@ class World:
     def load(cls, path: Path) -> World:
         """Read what `save` wrote."""
         held = json.loads(path.read_text())
-        places = [Place(**each) for each in held.pop("places")]
-        return cls(**{**held, "places": places, "intake": Place(**held["intake"])})
+        held["places"] = [Place(**each) for each in held["places"]]
+        for name in ("intake", "partial"):
+            held[name] = Place(**held[name])
+        return cls(**held)
 
 
 @contextmanager
@@ -120,15 +124,15 @@ def _world(server: RunningServer, client: Client, key: NewKey | None, folder: Pa
     (mounted,) = (each["id"] for each in client.json("/datasets"))
     labels = b"filename,label,caption\n0.png,even,a picture with a number\n1.png,odd,\n"
     pictures = {f"{seed}.png": encode(picture(seed=seed % 6), "PNG") for seed in range(8)}
-    made = [client.make_dataset({**pictures, "image_annotations.csv": labels}, name) for name in "ab"]
+    made = [client.make_dataset({**pictures, "image_annotations.csv": labels}, name) for name in "abc"]
     places = [_place(client, each) for each in (mounted, *made)]
-    intake = places[-1]
-    # So that there is something to be compared for the first one who asks for a reindex.
-    added = client.post(f"/dataset/{intake.id}/add_media", files={"files": ("new.png", pictures["0.png"])})
+    partial = places.pop()
+    added = client.post(f"/dataset/{partial.id}/add_media", files={"files": ("new.png", pictures["0.png"])})
     assert added.status_code == 202, added.text
-    client.wait_ready(intake.id, until="PARTIAL INDEX")
+    client.wait_ready(partial.id, until="PARTIAL INDEX")
     bearer = jwt_of(key, exp=int(time.time()) + SECONDS) if key else ""
-    return World(server.url, bearer, key.token if key else "", places, intake, str(folder))
+    token = key.token if key else ""
+    return World(server.url, bearer, token, places, places[-1], partial, str(folder))
 
 
 def _place(client: Client, dataset: str) -> Place:
@@ -140,7 +144,7 @@ def _place(client: Client, dataset: str) -> Place:
     ]
     tag = done(client.post(f"/dataset/{dataset}/tags", json={"name": "kept"})).json()["id"]
     done(client.post(f"/dataset/{dataset}/tags/{tag}/media", json={"media_ids": media[:2]}))
-    export = client.json(f"/dataset/{dataset}/export_context_async", file_name="all", export_format="json")["id"]
+    export = client.json(f"/dataset/{dataset}/export_context_async", file_name="all")["id"]
     urls = [_exported(client, dataset, export)]
     for each in client.explore(dataset)["clusters"][:3]:
         urls += [each["previews"][0][name] for name in ("media_uri", "media_thumb_uri")]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.explore import Client, jwt_of
 from tests.servers import RunningServer, running_server
 from twinlens.service.keys import KeyStore
 
@@ -82,22 +83,33 @@ def test_an_example_prints_what_the_readme_says(
 
 def test_there_are_examples_for_the_shell_and_for_python() -> None:
     assert [example.language for example in examples(MATCHING)] == ["sh", "python"]
-    assert [example.language for example in examples(DATASETS)] == ["python"]
+    assert [example.language for example in examples(DATASETS)] == ["python", "sh"]
 
 
 def test_a_dataset_is_made_and_asked_as_the_readme_says(folder: Path, tmp_path: Path) -> None:
-    (example,) = examples(DATASETS)
+    """The program first, then the commands of the shell on the dataset that it made."""
+    by_language = {example.language: example for example in examples(DATASETS)}
     key = KeyStore(tmp_path).create("curation")
-    secrets = {"API_KEY": key.api_key, "API_SECRET": key.api_secret}
-    with running_server(tmp_path, "--model", "efficientnet_lite0") as server:
-        program = example.program.replace("http://localhost:8000", server.url)
-        run = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=folder,
-            env=os.environ | secrets,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout == example.answer
+    given = {"API_KEY": key.api_key, "API_SECRET": key.api_secret, "JWT": jwt_of(key)}
+    commands = {"python": [sys.executable, "-c"], "sh": ["bash", "-euo", "pipefail", "-c"]}
+    with (
+        running_server(tmp_path, "--model", "efficientnet_lite0") as server,
+        Client(server.url, key) as client,
+    ):
+        for language, command in commands.items():
+            example = by_language[language]
+            if language == "sh":
+                if shutil.which("curl") is None:
+                    pytest.skip("no curl on this machine")
+                (made,) = client.json("/datasets")
+                given["DATASET"] = made["id"]
+            run = subprocess.run(
+                [*command, example.program.replace("http://localhost:8000", server.url)],
+                cwd=folder,
+                env=os.environ | given,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert run.returncode == 0, run.stderr
+            assert run.stdout == example.answer

@@ -105,7 +105,7 @@ def http_failure(request: Request, code: int, headers: Mapping[str, str] | None)
         404: f"there is no {request.url.path} here: /docs shows what there is",
         405: f"{request.method} is not served here: /docs shows what is",
     }.get(code, "this request is not served")
-    given = dict(headers or {}) | ({"allow": _verbs(request.url.path)} if code == 405 else {})
+    given = {"allow": _verbs(request.url.path)} if code == 405 else dict(headers or {})
     return StrictJson({"detail": text}, status_code=code, headers=given)
 
 

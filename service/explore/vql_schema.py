@@ -17,8 +17,8 @@ TEXT: dict[str, Any] = {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_CHARACTERS,
-    # Anything but NUL, and not only blanks.
-    "pattern": r"^[^\x00]*[^\x00-\x20\s][^\x00]*$",
+    # Anything but NUL, and not only what Python strips as blanks.
+    "pattern": r"^[^\x00]*[^\x00\s\x1c-\x1f\x85][^\x00]*$",
 }
 
 

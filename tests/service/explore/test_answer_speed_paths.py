@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,12 +15,13 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.explore import Client, JsonObject, Lab, all_names, done, laboratory, mounted
+from tests.explore import Client, JsonObject, Lab, all_names, done, laboratory
 from tests.photographs import photographs
 from twinlens.engine.dataset import Dataset
 
 IDS = [str(uuid.UUID(int=number)) for number in range(1, 7)]
 A, B, C, D, E, F = IDS
+COPIES = 16
 FLOOR = 0.8
 """Of datasets of vectors: all pairs at or above it are stored."""
 
@@ -31,15 +34,26 @@ def rows() -> np.ndarray[Any, np.dtype[np.float64]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Lab]]:
+    """A server with copies of one dataset that was made on the command line."""
+    folder = tmp_path_factory.mktemp("speed")
+    Dataset.from_vectors(IDS, rows(), name="vectors", folder=folder / "0", device="cpu").close()
+    copies = [folder / "0", *(shutil.copytree(folder / "0", folder / str(n)) for n in range(1, COPIES))]
+    options = [part for copy in copies for part in ("--dataset", str(copy))]
+    with laboratory(folder / "home", *options, "--owner", "ann") as (server, ann, bob):
+        yield iter([Lab(server, ann, bob, each["id"]) for each in ann.json("/datasets")])
+
+
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A dataset made on the command line that nobody has asked for yet."""
-    with mounted(tmp_path, IDS, rows()) as made:
-        yield made
+def lab(untouched: Iterator[Lab]) -> Lab:
+    """One of them that nobody has asked for yet."""
+    return next(untouched)
 
 
 def vectors(lab: Lab) -> Path:
-    return lab.server.home.parent / "vectors"
+    """Where a dataset is."""
+    return lab.server.home.parent / str(lab.ann.status(lab.dataset)["display_name"])
 
 
 def forget_pair(folder: Path, similarity: float) -> None:
@@ -128,7 +142,7 @@ def test_tags_change_the_answer_and_back(lab: Lab) -> None:
     done(lab.ann.post(f"{path}/{made}/media", json={"media_ids": [E]}))
     tagged = conditional(lab.ann, lab.dataset, first)
     assert tagged.status_code == 200 and tagged.headers["etag"] != first
-    assert [{"odd": 1}] == [each["user_tags"] for each in tagged.json()["clusters"] if each["user_tags"]]
+    assert [each["user_tags"] for each in tagged.json()["clusters"] if each["user_tags"]] == [{"odd": 1}]
     done(lab.ann.delete(f"{path}/{made}"))
     assert conditional(lab.ann, lab.dataset, first).status_code == 304
 
@@ -190,6 +204,7 @@ def test_added_images_are_compared_with_all_and_the_others_not_again(tmp_path: P
             answer = conditional(ann, lab.dataset, first.headers["etag"], **twins)
             if ann.status(lab.dataset)["status_new"] == "READ ONLY":
                 assert answer.status_code == 304
+            time.sleep(0.1)
         ann.wait_ready(lab.dataset)
         after = conditional(ann, lab.dataset, first.headers["etag"], **twins)
         assert after.status_code == 200
