@@ -30,7 +30,12 @@ checks.positive_data_acceptance.enabled = false
 
 
 def fuzz(
-    server: RunningServer, folder: Path, *options: str, token: str = "", world: World | None = None
+    server: RunningServer,
+    folder: Path,
+    *options: str,
+    token: str = "",
+    world: World | None = None,
+    configuration: str = "",
 ) -> str:
     """Run schemathesis; what it prints.
 
@@ -40,6 +45,7 @@ def fuzz(
         options: of `schemathesis run`.
         token: key that is shown to image matching.
         world: what there is at `/api/v1`, and the key that is shown to it.
+        configuration: more tables of `schemathesis.toml`.
 
     Raises:
         AssertionError: it found something; the message is what it prints, with commands that show it again.
@@ -48,7 +54,7 @@ def fuzz(
     keys = _shown("token.api_key", token and f"Token {token}")
     keys += _shown("jwt.bearer", world.bearer if world else "")
     # Keys of the whole run come before the table of some operations.
-    file.write_text(keys + CONFIGURATION)
+    file.write_text(keys + CONFIGURATION + configuration)
     hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzzing_hooks", "PYTHONPATH": str(REPOSITORY)}
     if world is not None:
         world.save(folder / "world.json")

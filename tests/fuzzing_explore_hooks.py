@@ -64,6 +64,9 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.query.clear()
     number = _number([case.method, case.path, case.path_parameters, case.query, repr(case.body)])
     place = _place(case, number)
+    for part in (case.path_parameters, case.query):
+        if part.get("dataset_id") == WORLD.partial.id != place.id:
+            part["dataset_id"] = WORLD.intake.id
     allowed = {location for location, part in case.meta.components.items() if part.mode.is_positive}
     if ParameterLocation.PATH in allowed:
         _set_path(case, place, number)
@@ -192,7 +195,7 @@ def _set_query(query: JsonObject, place: Place, number: int) -> None:
     if "dataset_id" in query and number % 5:
         query["dataset_id"] = WORLD.intake.id
     if "path" in query:
-        query["path"] = WORLD.folder if number // 5 % RARE == 0 else query["path"]
+        query["path"] = WORLD.folder if number // 5 % 5 == 0 else query["path"]
 
 
 def _right_vql(text: str, place: Place, number: int) -> str:

@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinlens.engine.catalog import ImageRecord
-from twinlens.engine.errors import TwinLensError
+from twinlens.engine.errors import InputError, ModelError, StorageFull, TwinLensError
 from twinlens.service.explore.answers import Answer, Group
 from twinlens.service.explore.datasets import DatasetRow, DatasetStore, now
-from twinlens.service.explore.export_items import ExportInfo, IssueEntry, LabelEntry, MediaItem, TagEntry
+from twinlens.service.explore.export_items import (
+    ExportInfo,
+    IssueEntry,
+    ItemsChanged,
+    LabelEntry,
+    MediaItem,
+    TagEntry,
+)
 from twinlens.service.explore.export_tasks import ExportRequest, ExportTask, ExportTasks, TaskStatus
 from twinlens.service.explore.exports import ExportFormat, ExportStopped, write_export
 from twinlens.service.explore.failures import NotFound
@@ -184,12 +191,15 @@ class Exporter:
                 return
             except NotFound:
                 continue
-            except (TwinLensError, OSError) as error:
-                await asyncio.to_thread(self._tasks.end, task, TaskStatus.FAILED, str(error), 0)
-            except Exception:
-                log.exception("an export failed")
-                reason = "the server failed at this export: its log says more"
-                await asyncio.to_thread(self._tasks.end, task, TaskStatus.FAILED, reason, 0)
+            except Exception as error:
+                await self._fail(task, _reason(error))
+
+    async def _fail(self, task: ExportTask, reason: str) -> None:
+        try:
+            await asyncio.to_thread(self._tasks.end, task, TaskStatus.FAILED, reason, 0)
+        except TwinLensError:
+            # The others go on, and this one is made at the next start.
+            log.exception("how an export ended cannot be written down")
 
     async def _make(self, task: ExportTask) -> None:
         row = await asyncio.to_thread(self._datasets.find, task.dataset)
@@ -232,6 +242,16 @@ class Exporter:
             on_progress=report,
         )
         self._tasks.end(task, TaskStatus.COMPLETED, _missing(outcome.missing), outcome.entities)
+
+
+def _reason(error: Exception) -> str:
+    """What a client is told; where the server keeps things is told by its log alone."""
+    if isinstance(error, InputError | ModelError | ItemsChanged):
+        return str(error)
+    log.error("an export failed", exc_info=error)
+    if isinstance(error, StorageFull):
+        return "no room is left on the disk of the server: export again when there is"
+    return "the server failed at this export: its log says more"
 
 
 def _missing(paths: Iterable[str]) -> str | None:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,20 +34,46 @@ _ANSWERS_KEPT = 32
 _DATASETS_KEPT = 8
 
 
+class _Closed(Exception):
+    """A dataset was closed, for others or for good, before it came to a piece of work."""
+
+
 @dataclass
 class Shelf:
     """One open dataset. The lock is for its connection, which one thread uses at a time."""
 
+    folder: Path
     data: Dataset
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closed: bool = False
     generation: Generation | None = None
     view: View | None = None
     answers: OrderedDict[Hashable, Answer] = field(default_factory=OrderedDict)
 
+    def use(self, work: Callable[[Shelf], T]) -> T:
+        """Do something that needs the connection.
+
+        Raises:
+            _Closed: there is none any more.
+        """
+        with self.lock:
+            if self.closed:
+                raise _Closed
+            return work(self)
+
     def measure(self, images: Sequence[ImageRecord]) -> Measures:
         """What is stored of the look of images."""
-        with self.lock:
-            return self.data.measures(images)
+        with contextlib.suppress(_Closed):
+            return self.use(lambda shelf: shelf.data.measures(images))
+        # An answer that takes long goes on from the generation that it began with.
+        with Dataset.open(self.folder) as data:
+            return data.measures(images)
+
+    def close(self) -> None:
+        """Let go of the connection; what was read stays good."""
+        with self.lock, contextlib.suppress(Exception):
+            self.closed = True
+            self.data.close()
 
 
 class Library:
@@ -104,16 +131,17 @@ class Library:
         """
         key = (view.snapshot.generation, view.edition, query.canonical())
         shelf = self._shelves.get(row.id)
-        if shelf is not None and key in shelf.answers:
-            shelf.answers.move_to_end(key)
-            return shelf.answers[key]
+        # Taken once: threads put another one in its place, and never change it.
+        known = OrderedDict() if shelf is None else shelf.answers
+        if key in known:
+            known.move_to_end(key)
+            return known[key]
 
         async def compute() -> Answer:
             found = await self.run(lambda: answer(view, query, probes, self._limits))
-            if shelf is not None:
-                shelf.answers[key] = found
-                while len(shelf.answers) > _ANSWERS_KEPT:
-                    shelf.answers.popitem(last=False)
+            known[key] = found
+            while len(known) > _ANSWERS_KEPT:
+                known.popitem(last=False)
             return found
 
         return await self._once(("answer", row.id, key), compute)
@@ -128,7 +156,7 @@ class Library:
         if row.status is Status.READ_ONLY:
             raise Conflict(f"the dataset is {row.status}: wait until it is READY, then do it again")
         check_browsable(row)
-        return await self._locked(row, work)
+        return await self._use(row, lambda shelf: work(shelf.data))
 
     async def ask(self, row: DatasetRow, work: Callable[[Dataset], T]) -> T:
         """Read something from a dataset that its view does not hold.
@@ -138,16 +166,14 @@ class Library:
             DatasetError: its folder cannot be used.
         """
         check_browsable(row)
-        return await self._locked(row, work)
+        return await self._use(row, lambda shelf: work(shelf.data))
 
-    async def _locked(self, row: DatasetRow, work: Callable[[Dataset], T]) -> T:
-        shelf = await self._shelf(row)
-
-        def locked() -> T:
-            with shelf.lock:
-                return work(shelf.data)
-
-        return await self.run(locked)
+    async def _use(self, row: DatasetRow, work: Callable[[Shelf], T]) -> T:
+        """Let a thread use a dataset; one that was closed before its turn came is opened again."""
+        while True:
+            shelf = await self._shelf(row)
+            with contextlib.suppress(_Closed):
+                return await self.run(partial(shelf.use, work))
 
     def previews(self, row: DatasetRow) -> Previews:
         """Small pictures of the images of a dataset."""
@@ -156,11 +182,10 @@ class Library:
     def forget(self, dataset: str) -> None:
         """Let go of a dataset that is gone."""
         if (shelf := self._shelves.pop(dataset, None)) is not None:
-            self._pool.submit(_close, shelf)
+            self._pool.submit(shelf.close)
 
     async def _view(self, row: DatasetRow) -> View:
-        shelf = await self._shelf(row)
-        return await self.run(lambda: _read(shelf, row, self._notes))
+        return await self._use(row, lambda shelf: _read(shelf, row, self._notes))
 
     async def _shelf(self, row: DatasetRow) -> Shelf:
         if (shelf := self._shelves.get(row.id)) is None:
@@ -168,11 +193,11 @@ class Library:
             shelf = self._shelves.setdefault(row.id, shelf)
         self._shelves.move_to_end(row.id)
         while len(self._shelves) > _DATASETS_KEPT:
-            self._pool.submit(_close, self._shelves.popitem(last=False)[1])
+            self._pool.submit(self._shelves.popitem(last=False)[1].close)
         return shelf
 
     def _open(self, folder: Path) -> Shelf:
-        return Shelf(Dataset.open(folder, device=self._device))
+        return Shelf(folder, Dataset.open(folder, device=self._device))
 
     async def _once(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
         """What several requests want at the same time is computed once."""
@@ -208,17 +233,11 @@ def _holds(shelf: Shelf, row: DatasetRow) -> bool:
 
 
 def _read(shelf: Shelf, row: DatasetRow, notes: NoteBook) -> View:
-    with shelf.lock:
-        held = shelf.generation
-        if held is None or not _holds(shelf, row):
-            held = shelf.generation = Generation(shelf.data.copy_snapshot(), row.folder, shelf.measure)
-        view = shelf.view
-        if view is None or view.generation is not held or view.edition < row.edition:
-            view = shelf.view = View(held, notes.read(row.id), row.edition)
-            shelf.answers.clear()
-        return view
-
-
-def _close(shelf: Shelf) -> None:
-    with shelf.lock, contextlib.suppress(Exception):
-        shelf.data.close()
+    held = shelf.generation
+    if held is None or not _holds(shelf, row):
+        held = shelf.generation = Generation(shelf.data.copy_snapshot(), row.folder, shelf.measure)
+    view = shelf.view
+    if view is None or view.generation is not held or view.edition < row.edition:
+        view = shelf.view = View(held, notes.read(row.id), row.edition)
+        shelf.answers = OrderedDict()
+    return view

@@ -114,7 +114,7 @@ def _verbs(path: str) -> str:
     below = path.removeprefix(PREFIX)
     routes = [route for part in _PARTS for route in part.routes if isinstance(route, APIRoute)]
     return ", ".join(
-        sorted({verb for each in routes if each.path_regex.match(below) for verb in each.methods})
+        sorted({verb for each in routes if each.path_regex.match(below) for verb in each.methods or ()})
     )
 
 

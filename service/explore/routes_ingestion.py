@@ -199,8 +199,11 @@ async def process_add_media(request: Request) -> Response:
     openapi_extra=describe.multipart(
         {
             "dataset_name": _NAME,
-            "archive": describe.ARCHIVE,
-            "bucket_path": {"type": "string", "description": "A folder that this server may read; no S3."},
+            "archive": {**describe.FILE, "description": describe.EXTENSION + describe.ARCHIVE["description"]},
+            "bucket_path": {
+                "type": "string",
+                "description": describe.EXTENSION + "a folder that this server may read; no S3.",
+            },
         },
         "dataset_name",
         oneOf=[{"required": ["archive"]}, {"required": ["bucket_path"]}],

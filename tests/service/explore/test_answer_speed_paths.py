@@ -191,7 +191,7 @@ def test_added_images_are_compared_with_all_and_the_others_not_again(tmp_path: P
     old = ("coffee.jpg", "coffee-again.jpg", "brick.jpg", "brick-again.jpg", "rocket.jpg")
     with laboratory(tmp_path) as (server, ann, bob):
         lab = Lab(server, ann, bob, ann.make_dataset({name: files[name] for name in old}))
-        twins = {"duplicate_threshold": 0.9}
+        twins: dict[str, Any] = {"duplicate_threshold": 0.9}
         first = done(ann.ask(lab.dataset, **twins))
         assert sorted(map(sorted, all_names(first.json()))) == [sorted(old[2:4]), sorted(old[:2])]
         with closing(sqlite3.connect(lab.folder / "catalog.sqlite")) as db, db:

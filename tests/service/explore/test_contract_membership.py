@@ -107,8 +107,13 @@ def test_a_generation_ends_with_a_change_and_not_with_a_question(garden: Lab) ->
     for threshold in (0, 1):
         garden.ann.explore(garden.dataset, threshold=threshold)
     assert generation() == first
+    known = {"If-None-Match": garden.ann.ask(garden.dataset).headers["etag"]}
+    path = f"/explore/{garden.dataset}"
+    assert garden.ann.request("GET", path, headers=known).status_code == 304
+
     change(garden, "POST", "rejections", {"pairs": [ids_of("poppy")]})
     assert generation() > first
+    assert garden.ann.request("GET", path, headers=known).status_code == 200
 
 
 # -- rejections ------------------------------------------------------------------------------------

@@ -100,14 +100,11 @@ def test_what_is_unknown_is_named(lab: Lab, filter_: JsonObject, named: str) -> 
     assert named in refusal(lab.ann.ask(lab.dataset, [filter_]), 422)
 
 
+NO_FRACTIONS: list[Any] = [True, None, "0.9", [0.9], {}, -0.1, 1.000001, 2, 95, 1e300]
 WRONG: list[tuple[JsonObject, str]] = [
-    *(
-        (make(value), "value")
-        for make in (duplicates, uniqueness)
-        for value in (True, None, "0.9", [0.9], {}, -0.1)
-    ),
-    *((make(value), "value") for make in (duplicates, uniqueness) for value in (1.000001, 2, 95, 1e300)),
-    *((labels_of, "value") for labels_of in (labels(), {"labels": {"op": "one_of", "value": "cat"}})),
+    *((make(value), "value") for make in (duplicates, uniqueness) for value in NO_FRACTIONS),
+    (labels(), "value"),
+    ({"labels": {"op": "one_of", "value": "cat"}}, "value"),
     ({"labels": {"op": "one_of", "value": [1]}}, "value[0]"),
     ({"labels": {"op": "one_of", "value": ["cat", ""]}}, "value[1]"),
     (tags("review"), "value[0]"),

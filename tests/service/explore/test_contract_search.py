@@ -79,7 +79,7 @@ def test_what_is_found_is_grouped_at_the_level(lab: Lab, stored: Stored) -> None
 
 def test_an_uploaded_file_is_compared_like_a_stored_one(lab: Lab) -> None:
     anchor = upload(lab, FILES["coffee.jpg"])
-    asked = {"threshold": 0, "entity_type": "IMAGES", "page_number": 0}
+    asked: JsonObject = {"threshold": 0, "entity_type": "IMAGES", "page_number": 0}
     assert lab.ann.explore(lab.dataset, **asked, **anchor) == near(lab, "coffee.jpg", threshold=0)
 
 

@@ -102,7 +102,8 @@ def test_sharing_with_whom_there_is_not(lab: Lab) -> None:
     path = f"/manage/{lab.dataset}/invite"
     refusal(lab.ann.put(path, json={"grant_to_user_email": "carol"}), 404)
     refusal(lab.ann.put(path, json={"grant_to_user_email": "ann"}), 409)
-    for body in ({}, {"grant_to_user_email": ""}, {"grant_to_user_email": 5}, [], "bob"):
+    bodies: list[Any] = [{}, {"grant_to_user_email": ""}, {"grant_to_user_email": 5}, [], "bob"]
+    for body in bodies:
         refusal(lab.ann.put(path, json=body), 422)
     assert lab.ann.json(f"/manage/{lab.dataset}/share") == [{"email": "ann", "role": "owner"}]
 

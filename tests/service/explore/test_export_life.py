@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.collections_of_pictures import fill
+from tests.disks import small_disk
 from tests.explore import Client, JsonObject, Lab, done, duplicates, refusal
 from tests.servers import RunningServer, running_server
 from tests.service.explore.exported import download, export_json, finished, task_of, unpacked
@@ -239,3 +240,17 @@ def test_memory_does_not_grow_with_what_is_exported(serve: Serve, folder: Path, 
         used.append(memory())
         assert len(used) > 10 and max(used) - before < MOST_MEMORY
         assert (tmp_path / "heavy.zip").stat().st_size > 4 * MOST_MEMORY
+
+
+def test_a_full_disk_ends_an_export_and_not_the_next(folder: Path, tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", "32m") as disk,
+        running_server(disk / "home", "--dataset", str(folder)) as server,
+        Client(server.url) as client,
+    ):
+        (dataset,) = client.json("/datasets")
+        tasks = [start(client, dataset["id"], include_images=each) for each in ("true", "false")]
+        first, second = (finished(client, dataset["id"], task) for task in tasks)
+        assert (first["status"], first["download_uri"]) == ("FAILED", None)
+        assert "room" in first["result_message"] and str(disk) not in first["result_message"]
+        assert unpacked(download(second)).keys() == {"metadata.json"}
