@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.nearest import Nearest
-from twinlens.engine.screen import HALF_A_MICRO, Product, Screen, screening_error
+from twinlens.engine.screen import HALF_A_MICRO, Product, Screen, resolved_device, screening_error
 from twinlens.engine.similarity import (
     Mask,
     Numbers,
@@ -76,7 +76,7 @@ def self_join(
         threshold: similarity in (0, 1].
         block: how many rows meet as many others at a time, by default 2048 on a CPU and 8192 elsewhere;
             changes memory and the order of the answer, never its content.
-        device: where the float32 products are made, such as "cpu" or "cuda".
+        device: where the float32 products are made: "cpu", "cuda", or "auto" for CUDA where there is one.
         skip: bool [n], rows that take no part.
         fresh: bool [n]; where given, only pairs with at least one fresh row: what is new after rows
             were added to others that were joined before.
@@ -91,6 +91,7 @@ def self_join(
         InvalidValue: a threshold outside (0, 1], a block below 1, or a row that takes part and is zero
             or not finite.
     """
+    device = resolved_device(device)
     size = _block_size(threshold, block, device)
     kept = _kept(rows, skip)
     new = kept if fresh is None else kept[fresh[kept]]
@@ -126,6 +127,7 @@ def cross_join(
     Raises:
         InvalidValue: as in `self_join`.
     """
+    device = resolved_device(device)
     size = _block_size(threshold, block, device)
     kept_a, kept_b = _kept(rows_a, skip_a), _kept(rows_b, skip_b)
     screen = Screen(min(size, max(len(kept_a), len(kept_b))), device)

@@ -9,7 +9,7 @@ nothing else, and what decoding drops cannot be compared.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,15 +23,24 @@ from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import byte_digest, pixel_digest
 from twinlens.engine.pipeline import ordered_map
 
-_ROWS_AGREE = 0.9
-_SIGNATURES_AGREE = 8
+ROWS_AGREE = 0.9
+"""Rows of images with identical pixels are at least this similar."""
+
+SIGNATURES_AGREE = 8
+"""And none of their 256 luma values differs by more."""
+
 _CHUNK = 256
 _MANY = -1
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
-    """One of several images with the same bytes, standing for all of them."""
+class Content:
+    """One of several images with the same bytes, standing for all of them.
+
+    Attributes:
+        image: the image.
+        digest: of its bytes.
+    """
 
     image: ImageRecord
     digest: bytes
@@ -39,19 +48,28 @@ class _Content:
 
 def establish_pixels(catalog: Catalog, limits: DecodeLimits, workers: int) -> None:
     """Digest the pixels of every image that may be pixel-identical to another, and remember them."""
-    wanted = _wanted(catalog)
     found: list[tuple[bytes, bytes]] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for content, pixels in ordered_map(
-            pool, lambda content: _pixels(content, limits), wanted, ahead=2 * workers
-        ):
-            if pixels is not None:
-                found.append((content.digest, pixels))
-            if len(found) >= _CHUNK:
-                _remember(catalog, found)
-                found = []
+    for digests in pixel_digests(_wanted(catalog), limits, workers):
+        found.append(digests)
+        if len(found) >= _CHUNK:
+            _remember(catalog, found)
+            found = []
     if found:
         _remember(catalog, found)
+
+
+def pixel_digests(
+    contents: Iterable[Content], limits: DecodeLimits, workers: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Digests of the bytes and of the fully decoded pixels of each content that has some to compare.
+
+    Left out are files that are transparent, gone, or not what they were when they were indexed.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        decoded = ordered_map(pool, lambda content: _pixels(content, limits), contents, ahead=2 * workers)
+        for content, pixels in decoded:
+            if pixels is not None:
+                yield content.digest, pixels
 
 
 def _remember(catalog: Catalog, found: list[tuple[bytes, bytes]]) -> None:
@@ -60,13 +78,13 @@ def _remember(catalog: Catalog, found: list[tuple[bytes, bytes]]) -> None:
         catalog.next_generation()
 
 
-def _wanted(catalog: Catalog) -> list[_Content]:
+def _wanted(catalog: Catalog) -> list[Content]:
     """Contents without a pixel digest that some other content may equal, in order of their ids."""
-    by_unit: dict[int, dict[bytes, _Content]] = defaultdict(dict)
+    by_unit: dict[int, dict[bytes, Content]] = defaultdict(dict)
     for image in catalog.images():
         if image.unit is not None and image.digest is not None and not image.low_information:
-            by_unit[image.unit].setdefault(image.digest, _Content(image, image.digest))
-    wanted: dict[bytes, _Content] = {}
+            by_unit[image.unit].setdefault(image.digest, Content(image, image.digest))
+    wanted: dict[bytes, Content] = {}
     for a, b in _candidates(catalog, by_unit):
         if _same_size(a, b) and _signatures_agree(catalog, a, b):
             wanted |= {content.digest: content for content in (a, b) if content.image.pixel_digest is None}
@@ -74,13 +92,13 @@ def _wanted(catalog: Catalog) -> list[_Content]:
 
 
 def _candidates(
-    catalog: Catalog, by_unit: dict[int, dict[bytes, _Content]]
-) -> Iterator[tuple[_Content, _Content]]:
+    catalog: Catalog, by_unit: dict[int, dict[bytes, Content]]
+) -> Iterator[tuple[Content, Content]]:
     for contents in by_unit.values():
         by_size = sorted(contents.values(), key=lambda content: (_size(content), content.image.id))
         yield from pairwise(by_size)
     open_sizes = _open_sizes(by_unit, int(catalog.meta("rows")))
-    for block in catalog.pairs(max(_ROWS_AGREE, float(catalog.meta("kept_from")))):
+    for block in catalog.pairs(max(ROWS_AGREE, float(catalog.meta("kept_from")))):
         size_a, size_b = open_sizes[block.a], open_sizes[block.b]
         likely = (size_a == size_b) | (size_a == _MANY) | (size_b == _MANY)
         for unit_a, unit_b in zip(block.a[likely].tolist(), block.b[likely].tolist(), strict=True):
@@ -88,7 +106,7 @@ def _candidates(
                 yield from ((a, b) for b in by_unit.get(unit_b, {}).values())
 
 
-def _open_sizes(by_unit: dict[int, dict[bytes, _Content]], rows: int) -> NDArray[np.int64]:
+def _open_sizes(by_unit: dict[int, dict[bytes, Content]], rows: int) -> NDArray[np.int64]:
     """A number for the image size of each unit, int64 [rows], so that most pairs are ruled out at once."""
     sizes = np.full(rows, _MANY, np.int64)
     for unit, contents in by_unit.items():
@@ -98,23 +116,23 @@ def _open_sizes(by_unit: dict[int, dict[bytes, _Content]], rows: int) -> NDArray
     return sizes
 
 
-def _size(content: _Content) -> tuple[int, int]:
+def _size(content: Content) -> tuple[int, int]:
     return content.image.width, content.image.height
 
 
-def _same_size(a: _Content, b: _Content) -> bool:
+def _same_size(a: Content, b: Content) -> bool:
     return _size(a) == _size(b)
 
 
-def _signatures_agree(catalog: Catalog, a: _Content, b: _Content) -> bool:
+def _signatures_agree(catalog: Catalog, a: Content, b: Content) -> bool:
     first, second = catalog.signature(a.image.id), catalog.signature(b.image.id)
     if first is None or second is None:
         return True
     difference = np.frombuffer(first, np.uint8).astype(np.int16) - np.frombuffer(second, np.uint8)
-    return bool(np.abs(difference).max() <= _SIGNATURES_AGREE)
+    return bool(np.abs(difference).max() <= SIGNATURES_AGREE)
 
 
-def _pixels(content: _Content, limits: DecodeLimits) -> bytes | None:
+def _pixels(content: Content, limits: DecodeLimits) -> bytes | None:
     """Digest of the fully decoded pixels; None if the file is transparent, gone or changed."""
     try:
         data = read_bytes(content.image.path, limits)

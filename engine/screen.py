@@ -110,7 +110,10 @@ class Product:
         return place, best, second
 
 
-def _available() -> str:
+def resolved_device(device: str) -> str:
+    """The device that "auto" means on this machine, CUDA where there is one; any other as it is."""
+    if device != "auto":
+        return device
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -128,7 +131,7 @@ class Screen:
     """
 
     def __init__(self, block: int, device: str) -> None:
-        self._device = _available() if device == "auto" else device
+        self._device = resolved_device(device)
         self._buffer = self._zeros(_filled(block), _filled(block)).reshape(-1)
 
     def load(self, rows: Rows, norms: NDArray[np.float64]) -> Array:

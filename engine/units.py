@@ -89,7 +89,7 @@ def embedding_blocks(units: Units, kept: Iterable[PairBlock]) -> Iterator[PairBl
     for block in kept:
         known = np.maximum(block.a, block.b) < len(count)
         left, right, similarity = block.a[known], block.b[known], block.similarity[known]
-        which, nth_left, nth_right = _every_combination(count[left], count[right])
+        which, nth_left, nth_right = every_combination(count[left], count[right])
         a, b = order[start[left[which]] + nth_left], order[start[right[which]] + nth_right]
         yield _plain(units, PairBlock(np.minimum(a, b), np.maximum(a, b), similarity[which]))
 
@@ -134,7 +134,7 @@ def _identities(images: Sequence[ImageRecord]) -> NDArray[np.int64]:
     return np.where(shared, labels, _NO_IDENTITY)
 
 
-def _every_combination(
+def every_combination(
     left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """For pairs of sets of `left` and `right` members: which pair, and which member of each side.

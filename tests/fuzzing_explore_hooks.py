@@ -64,9 +64,6 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.query.clear()
     number = _number([case.method, case.path, case.path_parameters, case.query, repr(case.body)])
     place = _place(case, number)
-    for part in (case.path_parameters, case.query):
-        if part.get("dataset_id") == WORLD.partial.id != place.id:
-            part["dataset_id"] = WORLD.intake.id
     allowed = {location for location, part in case.meta.components.items() if part.mode.is_positive}
     if ParameterLocation.PATH in allowed:
         _set_path(case, place, number)
@@ -97,10 +94,8 @@ def filter_failure(
 
 
 def _place(case: schemathesis.Case, number: int) -> Place:
-    if case.path.endswith("/reindex"):
-        return WORLD.partial
     named = case.path_parameters.get("dataset_id")
-    takes_files = any(word in case.path for word in ("/ingestion/", "/add_media"))
+    takes_files = any(word in case.path for word in ("/ingestion/", "/add_media", "/reindex"))
     chosen = WORLD.intake if takes_files else _pick(number, WORLD.places)
     return next((place for place in WORLD.places if place.id == named), chosen)
 

@@ -19,6 +19,7 @@ from tests.models.checkpoints import save_folder_of
 from tests.pictures import encode, picture
 from tests.servers import RunningServer, running_server
 from twinlens.engine.dataset import Dataset
+from twinlens.models import load_model
 from twinlens.service.keys import KeyStore, NewKey
 
 SECONDS = 2 * 3600
@@ -55,7 +56,6 @@ class World:
         token: the same key as image matching takes it.
         places: datasets that are READY and stay.
         intake: the one among them that takes uploads.
-        partial: one in PARTIAL INDEX, for the first request that asks for a reindex.
         folder: may be indexed by the server.
     """
 
@@ -64,7 +64,6 @@ class World:
     token: str
     places: list[Place]
     intake: Place
-    partial: Place
     folder: str
 
     def save(self, path: Path) -> None:
@@ -76,32 +75,35 @@ class World:
         """Read what `save` wrote."""
         held = json.loads(path.read_text())
         held["places"] = [Place(**each) for each in held["places"]]
-        for name in ("intake", "partial"):
-            held[name] = Place(**held[name])
-        return cls(**held)
+        return cls(**{**held, "intake": Place(**held["intake"])})
 
 
 @contextmanager
 def fuzzed_server(home: Path, *, keys: bool, **settings: object) -> Iterator[tuple[RunningServer, World]]:
-    """A server with a mounted dataset of vectors and two of pictures.
+    """A server with a dataset of vectors and one of pictures made on the command line, and an uploaded one.
 
     Args:
         home: a folder for all of it.
         keys: True if it asks for a key.
         settings: of the server.
     """
-    vectors, folder = home / "vectors", home / "pictures"
-    _make_vectors(vectors)
-    folder.mkdir()
-    for seed in range(3):
-        (folder / f"{seed}.png").write_bytes(encode(picture(seed=seed), "PNG"))
-    key = _make_keys(home / "server") if keys else None
-    options = ["--dataset", str(vectors), "--allow-root", str(folder), *(["--owner", "fuzz"] if keys else ())]
     # A small model that takes texts.
     model = f"local-dir:{save_folder_of('twinlens-vit', home / 'weights')}"
+    folder = home / "pictures"
+    folder.mkdir()
+    for name, data in PICTURES.items():
+        (folder / name).write_bytes(data)
+    mounts = _make_vectors(home / "vectors"), _make_index(home / "index", folder, model)
+    key = _make_keys(home / "server") if keys else None
+    options = ["--allow-root", str(folder), *(["--owner", "fuzz"] if keys else ())]
+    options += [option for mount in mounts for option in ("--dataset", str(mount))]
     given = {"model": model, "device": "cpu", "workers": 2, "url_seconds": 2, **settings}
     with running_server(home / "server", *options, **given) as server, Client(server.url, key) as client:
         yield server, _world(server, client, key, folder)
+
+
+PICTURES = {f"{seed}.png": encode(picture(seed=seed % 6), "PNG") for seed in range(8)}
+LABELS = b"filename,label,caption\n0.png,even,a picture with a number\n1.png,odd,\n"
 
 
 def _make_keys(home: Path) -> NewKey:
@@ -111,28 +113,28 @@ def _make_keys(home: Path) -> NewKey:
         return store.create("fuzz")
 
 
-def _make_vectors(folder: Path) -> None:
+def _make_vectors(folder: Path) -> Path:
     """60 vectors, a third of them near another one; ids are UUIDs, as those of images."""
     rng = np.random.default_rng(7)
     rows = rng.normal(size=(60, 32)).astype(np.float32)
     rows[40:] = rows[:20] + rng.normal(size=(20, 32)).astype(np.float32) * 0.02
     ids = [str(uuid.UUID(int=number, version=4)) for number in range(1, 61)]
     Dataset.from_vectors(ids, rows, name="vectors", folder=folder, device="cpu").close()
+    return folder
+
+
+def _make_index(folder: Path, images: Path, model: str) -> Path:
+    with Dataset.create(folder, load_model(model, device="cpu"), namespace="pictures") as data:
+        data.add(images)
+    return folder
 
 
 def _world(server: RunningServer, client: Client, key: NewKey | None, folder: Path) -> World:
-    (mounted,) = (each["id"] for each in client.json("/datasets"))
-    labels = b"filename,label,caption\n0.png,even,a picture with a number\n1.png,odd,\n"
-    pictures = {f"{seed}.png": encode(picture(seed=seed % 6), "PNG") for seed in range(8)}
-    made = [client.make_dataset({**pictures, "image_annotations.csv": labels}, name) for name in "abc"]
-    places = [_place(client, each) for each in (mounted, *made)]
-    partial = places.pop()
-    added = client.post(f"/dataset/{partial.id}/add_media", files={"files": ("new.png", pictures["0.png"])})
-    assert added.status_code == 202, added.text
-    client.wait_ready(partial.id, until="PARTIAL INDEX")
+    mounted = [each["id"] for each in client.json("/datasets")]
+    uploaded = client.make_dataset({**PICTURES, "image_annotations.csv": LABELS})
+    places = [_place(client, each) for each in (*mounted, uploaded)]
     bearer = jwt_of(key, exp=int(time.time()) + SECONDS) if key else ""
-    token = key.token if key else ""
-    return World(server.url, bearer, token, places, places[-1], partial, str(folder))
+    return World(server.url, bearer, key.token if key else "", places, places[-1], str(folder))
 
 
 def _place(client: Client, dataset: str) -> Place:

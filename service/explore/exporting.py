@@ -25,7 +25,6 @@ from twinlens.service.explore.export_items import (
 )
 from twinlens.service.explore.export_tasks import ExportRequest, ExportTask, ExportTasks, TaskStatus
 from twinlens.service.explore.exports import ExportFormat, ExportStopped, write_export
-from twinlens.service.explore.failures import NotFound
 from twinlens.service.explore.links import Links
 from twinlens.service.explore.pages import Pages
 from twinlens.service.explore.query import ExploreQuery
@@ -189,8 +188,6 @@ class Exporter:
                 await self._make(task)
             except ExportStopped:
                 return
-            except NotFound:
-                continue
             except Exception as error:
                 await self._fail(task, _reason(error))
 

@@ -25,7 +25,10 @@ from twinlens.service.keys import KeyStore
 from twinlens.service.matching.filter_schema import COMPONENTS, FILTER
 from twinlens.service.matching.filters import compile_filter
 
-REPRODUCIBLE = ("--generation-deterministic", "--max-examples")
+OURS = ("--include-path-regex", "^/(image_matching/|healthz)")
+"""tests/service/explore/test_made_up_requests.py has the other dialect."""
+
+REPRODUCIBLE = (*OURS, "--generation-deterministic", "--max-examples")
 
 
 @pytest.fixture

@@ -25,6 +25,11 @@ def task_of(started: httpx.Response) -> str:
     return str(started.json()["id"])
 
 
+def start(client: Client, dataset: str, **params: str) -> str:
+    """Ask for the export of an answer; its id."""
+    return task_of(client.get(f"/dataset/{dataset}/export_context_async", **params))
+
+
 def finished(client: Client, dataset: str, task: str) -> JsonObject:
     """What export_status says in the end; on the way, every answer has the documented fields."""
     progress, deadline = 0.0, time.monotonic() + SECONDS
@@ -58,8 +63,7 @@ def unpacked(content: bytes) -> dict[str, bytes]:
 
 def export(client: Client, dataset: str, **params: Any) -> tuple[JsonObject, dict[str, bytes]]:
     """Export the answer to a question: the state in the end, and the entries of the ZIP."""
-    started = client.get(f"/dataset/{dataset}/export_context_async", **params)
-    state = finished(client, dataset, task_of(started))
+    state = finished(client, dataset, start(client, dataset, **params))
     return state, unpacked(download(state))
 
 
