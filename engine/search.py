@@ -146,16 +146,28 @@ def by_probe(snapshot: Snapshot, index: FlatIndex, probe: Probe, k: int) -> list
     return _best(snapshot, _found(snapshot, index, probe, k), k)
 
 
-def by_all(snapshot: Snapshot, probes: Sequence[Probe], k: int) -> list[Neighbour]:
-    """The k images most similar to all of several probes, each as similar as to the least of them."""
+def by_all(
+    snapshot: Snapshot, probes: Sequence[Probe], k: int, furthest: Sequence[float] | None = None
+) -> list[Neighbour]:
+    """The k images most similar to all of several probes, each as similar as to the least of them.
+
+    Args:
+        snapshot: is searched.
+        probes: one without a vector is a low-information image, and near to nothing.
+        k: how many.
+        furthest: largest cosine distance to each probe, inclusive; without bounds if None.
+    """
     units = snapshot.units
-    least = np.full(len(units), 1.0)
-    for probe in probes:
-        least = np.minimum(least, _similarity_of_units(snapshot, probe))
+    least, near = np.full(len(units), 1.0), ~units.low_information
+    for probe, bound in zip(probes, furthest or [np.inf] * len(probes), strict=True):
+        similarity = _similarity_of_units(snapshot, probe)
+        near &= (np.round(1.0 - shown(similarity), 6) <= bound) & (probe.vector is not None)
+        least = np.minimum(least, similarity)
+    nearest = np.flatnonzero(near)
+    nearest = nearest[np.argsort(-least[nearest], kind="stable")[:k]]
     found = {
         snapshot.images[place].id: float(least[unit])
-        for unit in np.argsort(-least, kind="stable")[:k]
-        if not units.low_information[unit]
+        for unit in nearest.tolist()
         for place in snapshot.members(np.array([unit])).tolist()
     }
     return _best(snapshot, found, k)

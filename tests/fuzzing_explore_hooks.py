@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 import schemathesis
@@ -37,12 +37,19 @@ RARE = 12
 LONGEST_QUERY = 50_000
 """No schema bounds a URL as a whole. What has more than 64 KiB is not read as HTTP, whatever it asks for."""
 
-JsonObject = dict[str, Any]
+JsonObject: TypeAlias = dict[str, Any]
+Case: TypeAlias = schemathesis.Case[Any]
+Part: TypeAlias = tuple[str, tuple[str | None, str | bytes]]
+"""Of a form: its field; file name and content."""
+
 T = TypeVar("T")
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=\"trans_id\":)\d+")
 _told_ids: set[str] = set()
 """Ids and numbers in answers of the server."""
+
+_begun: set[str] = set()
+"""Operations that have something indexed, once they had."""
 
 _odd: set[str] = set()
 """Requests that are allowed by the document and need not be served."""
@@ -56,7 +63,7 @@ _HTTP = httpx.Client(
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: JsonObject) -> None:
+def before_call(context: schemathesis.HookContext, case: Case, kwargs: JsonObject) -> None:
     """Put real ids and values into the parts of a request that the document allows."""
     if not case.path.startswith(PREFIX) or case.meta is None:
         return
@@ -69,31 +76,31 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         _set_path(case, place, number)
     if ParameterLocation.QUERY in allowed:
         _set_query(case.query, place, number)
+        if "path" in case.query and _has_its_turn(case, number):
+            case.query["path"] = WORLD.folder
         if "signature" in case.query and number % 5:
             _sign(case, place, number)
     if ParameterLocation.BODY in allowed and isinstance(case.body, dict):
         if case.media_type == "multipart/form-data":
-            kwargs["files"] = _parts(case, number)
+            kwargs["files"] = _parts(case, case.body, number)
         else:
             _set_ids(case.body, place, number)
 
 
 @schemathesis.hook
-def after_call(context: schemathesis.HookContext, case: schemathesis.Case, response: Any) -> None:
+def after_call(context: schemathesis.HookContext, case: Case, response: Any) -> None:
     """Remember what the server gave out."""
     if response.status_code == 200 and len(response.content) < 10_000:
         _told_ids.update(_ID.findall(response.content.decode("latin-1")))
 
 
 @schemathesis.hook
-def filter_failure(
-    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: Any
-) -> bool:
+def filter_failure(context: schemathesis.HookContext, failure: Failure, case: Case, response: Any) -> bool:
     """Whether a failure counts: odd requests may be refused."""
     return not (isinstance(failure, RejectedPositiveData) and case.id in _odd)
 
 
-def _place(case: schemathesis.Case, number: int) -> Place:
+def _place(case: Case, number: int) -> Place:
     named = case.path_parameters.get("dataset_id")
     takes_files = any(word in case.path for word in ("/ingestion/", "/add_media", "/reindex"))
     chosen = WORLD.intake if takes_files else _pick(number, WORLD.places)
@@ -103,7 +110,7 @@ def _place(case: schemathesis.Case, number: int) -> Place:
 # -- paths -----------------------------------------------------------------------------------------
 
 
-def _set_path(case: schemathesis.Case, place: Place, number: int) -> None:
+def _set_path(case: Case, place: Place, number: int) -> None:
     asked = case.path_parameters
     deleted = case.operation.label.partition(f"DELETE {PREFIX}/dataset/")[2]
     if deleted == "{dataset_id}":
@@ -135,21 +142,28 @@ def _set_deleted(asked: JsonObject, number: int) -> None:
         asked["dataset_id"] = made["id"]
 
 
-def _is_linked(case: schemathesis.Case, name: str) -> bool:
+def _is_linked(case: Case, name: str) -> bool:
     """True for a value that is from an earlier answer, in a chain of requests."""
     stateful = case.meta is not None and case.meta.phase.name.value == "stateful"
     return stateful and str(case.path_parameters[name]) in _told_ids
 
 
-def _transaction(case: schemathesis.Case, place: Place, number: int) -> Any:
+def _transaction(case: Case, place: Place, number: int) -> Any:
     """An open transaction; one that is to be processed holds a picture."""
     if "/data_files/" in case.path:
         return place.transaction
-    if number // 25 % RARE or not place.transaction:
+    if not place.transaction or not _has_its_turn(case, number):
         return case.path_parameters["transaction_id"]
     begun = _told("GET", f"/ingestion/{place.id}/data_files")["trans_id"]
     _HTTP.post(f"/ingestion/{place.id}/data_files/{begun}", files={"files": ("one.png", PICTURES[0])})
     return begun
+
+
+def _has_its_turn(case: Case, number: int) -> bool:
+    """Whether a request that would have something indexed does: the first of an operation, and few others."""
+    is_first = case.operation.label not in _begun
+    _begun.add(case.operation.label)
+    return is_first or number // 25 % RARE == 0
 
 
 def _told(verb: str, path: str, **options: Any) -> JsonObject:
@@ -157,7 +171,7 @@ def _told(verb: str, path: str, **options: Any) -> JsonObject:
     return answer
 
 
-def _sign(case: schemathesis.Case, place: Place, number: int) -> None:
+def _sign(case: Case, place: Place, number: int) -> None:
     """Take path and query of a URL that the server gave out."""
     last = case.path.rpartition("/")[2]
     kind = "/exports/" if "/exports/" in case.path else last
@@ -189,8 +203,6 @@ def _set_query(query: JsonObject, place: Place, number: int) -> None:
         query["export_task_id"] = place.exports[0]
     if "dataset_id" in query and number % 5:
         query["dataset_id"] = WORLD.intake.id
-    if "path" in query:
-        query["path"] = WORLD.folder if number // 5 % 5 == 0 else query["path"]
 
 
 def _right_vql(text: str, place: Place, number: int) -> str:
@@ -254,18 +266,18 @@ ARCHIVE = _archive(["a/1.png", "2.jpg", "../3.gif", "notes.txt"])
 LABELS = b"filename,label\na.png,made up\n"
 
 
-def _parts(case: schemathesis.Case, number: int) -> list[tuple[str, tuple[str | None, Any]]]:
-    """The form as it is sent: images for most files, archives for some; what may be refused is noted."""
+def _parts(case: Case, form: JsonObject, number: int) -> list[Part]:
+    """A form as it is sent: images for most files, archives for some; what may be refused is noted."""
     # One source of images: a part of schemathesis does not know `oneOf`.
-    sources = [name for name in ("archive", "files", "bucket_path") if name in case.body]
-    fields = [(name, value) for name, value in case.body.items() if name not in sources[1:]]
+    sources = [name for name in ("archive", "files", "bucket_path") if name in form]
+    fields = [(name, value) for name, value in form.items() if name not in sources[1:]]
     values = [(name, each) for name, value in fields for each in (value if name == "files" else [value])]
     return [_part(case, name, value, number + place) for place, (name, value) in enumerate(values)]
 
 
-def _part(case: schemathesis.Case, name: str, value: Any, number: int) -> tuple[str, tuple[str | None, Any]]:
+def _part(case: Case, name: str, value: Any, number: int) -> Part:
     costly = name in ("archive", "bucket_path") or case.path.endswith("/add_media")
-    real = number % RARE == 0 if costly else number % 4 > 0
+    real = _has_its_turn(case, number) if costly else number % 4 > 0
     if name not in ("archive", "file", "files"):
         if name == "bucket_path":
             _odd.add(case.id)

@@ -141,8 +141,8 @@ def _place(client: Client, dataset: str) -> Place:
     media = list(client.ids(dataset).values())
     clusters = [
         each["cluster_id"]
-        for params in ({}, {"duplicate_threshold": 0.9})
-        for each in client.explore(dataset, **params)["clusters"][:10]
+        for answer in (client.explore(dataset), client.explore(dataset, duplicate_threshold=0.9))
+        for each in answer["clusters"][:10]
     ]
     tag = done(client.post(f"/dataset/{dataset}/tags", json={"name": "kept"})).json()["id"]
     done(client.post(f"/dataset/{dataset}/tags/{tag}/media", json={"media_ids": media[:2]}))

@@ -240,12 +240,13 @@ def _searched(
     view: View, query: ExploreQuery, probes: Sequence[Probe], chosen: Mask, limits: AnswerLimits
 ) -> Nearest:
     snapshot = view.snapshot.select(chosen)
+    furthest = _furthest(query)
     if len(probes) == 1:
         found = search.by_probe(snapshot, view.generation.index, probes[0], limits.nearest)
     else:
-        found = search.by_all(snapshot, probes, limits.nearest)
-    furthest = _furthest(query)
-    distances = {each.id: distance for each in found if (distance := _distance(each.similarity)) <= furthest}
+        found = search.by_all(snapshot, probes, limits.nearest, furthest)
+    bound = max(furthest)
+    distances = {each.id: distance for each in found if (distance := _distance(each.similarity)) <= bound}
     shown = snapshot.select(np.array([image.id in distances for image in snapshot.images], np.bool_))
     if query.duplicates is not None:
         grouping = _duplicates(shown, query, limits)
@@ -256,10 +257,11 @@ def _searched(
     return Nearest(sorted(groups, key=lambda each: (min(each.distances or (0.0,)), each.id)))
 
 
-def _furthest(query: ExploreQuery) -> float:
+def _furthest(query: ExploreQuery) -> list[float]:
+    """Largest distance to each of the probes of a question."""
     bounds = [text.max_distance for text in query.texts if text.op is TextOp.SEMANTIC]
     bounds += [query.anchor.max_distance] if query.anchor else []
-    return min((bound for bound in bounds if bound is not None), default=float("inf"))
+    return [float("inf") if bound is None else bound for bound in bounds]
 
 
 def _distance(similarity: float) -> float:

@@ -49,6 +49,7 @@ _FAILURES = {
         "the dataset cannot be used now: its folder is gone",
     ),
 }
+_SUCCESS = {"200": "Served.", "202": "Accepted; the work goes on."}
 _HEADERS = {
     401: {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}},
     429: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
@@ -225,6 +226,9 @@ def _complete(operation: dict[str, Any], *, keys: bool) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
             parameter.update(_IN_PATHS[parameter["name"]])
+    for code, text in _SUCCESS.items():
+        if operation["responses"].get(code, {}).get("description") == "Successful Response":
+            operation["responses"][code]["description"] = text
     answered = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
     if "HTTPValidationError" in answered.get("schema", {}).get("$ref", ""):
         del operation["responses"]["422"]

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.dataset import Dataset
+from twinlens.engine.errors import DatasetReadOnly
 from twinlens.engine.issues import Measures
 from twinlens.engine.previews import Previews
 from twinlens.engine.types import Probe
@@ -150,13 +151,18 @@ class Library:
         """Let something write to a dataset.
 
         Raises:
-            Conflict: it is being indexed.
-            DatasetError: its folder cannot be written.
+            Conflict: it is being indexed, or its folder is read-only.
+            DatasetError: its folder cannot be used.
         """
         if row.status is Status.READ_ONLY:
             raise Conflict(f"the dataset is {row.status}: wait until it is READY, then do it again")
         check_browsable(row)
-        return await self._use(row, lambda shelf: work(shelf.data))
+        try:
+            return await self._use(row, lambda shelf: work(shelf.data))
+        except DatasetReadOnly:
+            raise Conflict(
+                "the files of this dataset are read-only here: nothing in it can be changed"
+            ) from None
 
     async def ask(self, row: DatasetRow, work: Callable[[Dataset], T]) -> T:
         """Read something from a dataset that its view does not hold.

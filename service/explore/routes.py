@@ -78,12 +78,14 @@ def failure(request: Request, error: Exception) -> Response:
     for kind, code in _CODES:
         if isinstance(error, kind):
             return StrictJson({"detail": _text(error)}, status_code=code, headers=_headers(code))
+    # Where the server keeps things is told by its log alone.
     if isinstance(error, StorageFull):
-        return StrictJson({"detail": str(error)}, status_code=503)
+        text = "no room is left on the disk of the server: try again when there is"
+        return StrictJson({"detail": text}, status_code=503)
     if isinstance(error, ModelError):
         return StrictJson({"detail": f"the model cannot be used: {error}"}, status_code=503)
     if isinstance(error, DatasetError):
-        return StrictJson({"detail": f"the dataset cannot be used now: {error}"}, status_code=503)
+        return StrictJson({"detail": f"the dataset cannot be used now: {_SEE_LOG}"}, status_code=503)
     if isinstance(error, TwinLensError) and not isinstance(error, BatchFailed):
         return StrictJson(
             {"detail": f"the server cannot use its data folder now: {_SEE_LOG}"}, status_code=503

@@ -151,7 +151,7 @@ async def reject(request: Request, dataset_id: str) -> Response:
     "/dataset/{dataset_id}/rejections",
     response_model=None,
     responses={**_DONE, **describe.failures(400, 403, 404, 409, 422, 429)},
-    summary=describe.EXTENSION + "take that back",
+    summary=describe.EXTENSION + "say that pairs of images may be duplicates after all",
     openapi_extra=_PAIRS,
 )
 async def unreject(request: Request, dataset_id: str) -> Response:
@@ -200,7 +200,7 @@ async def keep(request: Request, dataset_id: str) -> Response:
     "/dataset/{dataset_id}/keepers",
     response_model=None,
     responses={**_DONE, **describe.failures(400, 403, 404, 409, 422, 429)},
-    summary=describe.EXTENSION + "take that back",
+    summary=describe.EXTENSION + "say that images need not be kept",
     openapi_extra=_MEDIA,
 )
 async def unkeep(request: Request, dataset_id: str) -> Response:

@@ -23,13 +23,17 @@ from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["explore"])
 _MOST_RESULTS = 1000
+_TAGGED: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"ETag": {"schema": {"type": "string"}, "description": "Of this answer."}}},
+    304: {"description": "The answer is still the one whose ETag came as If-None-Match."},
+}
 _BOX = '{"x":0.1,"y":0.2,"width":0.5,"height":0.6}'
 
 
 @routes.get(
     "/explore/{dataset_id}",
     response_model=schema.ExploreAnswer,
-    responses=describe.failures(404, 409, 422, 429),
+    responses={**_TAGGED, **describe.failures(404, 409, 422, 429)},
     summary="Clusters of a dataset: duplicates, unique images, search results, or all",
     openapi_extra={"parameters": describe.EXPLORE_PARAMETERS},
 )

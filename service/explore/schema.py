@@ -26,7 +26,8 @@ def extension(text: str, **rules: Any) -> Any:
 class Answer(BaseModel):
     """What is answered, and nothing beside it."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Nothing is validated by these: what would do that is not built before it is needed.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 # -- datasets ------------------------------------------------------------------------------------------

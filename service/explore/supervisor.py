@@ -29,7 +29,7 @@ from twinlens.service.settings import Settings
 
 log = logging.getLogger("twinlens.service")
 T = TypeVar("T")
-_SECONDS_TO_NEXT_TRY = 2.0
+_SECONDS_TO_NEXT_TRY, _MOST_SECONDS_TO_NEXT_TRY = 2.0, 30.0
 _AT_WORK = (Status.INDEXING, Status.READ_ONLY)
 
 
@@ -237,13 +237,16 @@ class Supervisor:
     async def _fail(self, job: Job, reason: str) -> None:
         """Write down why a job failed, as soon as there is room to: a full disk is why jobs fail."""
         log.error("indexing failed", extra={"fields": {"dataset": job.dataset, "reason": reason}})
+        seconds = _SECONDS_TO_NEXT_TRY
         while True:
             try:
                 await asyncio.to_thread(self._write_failure, job, reason)
                 return
             except TwinLensError as error:
-                log.error("the end of a job cannot be written down", exc_info=error)
-                await asyncio.sleep(_SECONDS_TO_NEXT_TRY)
+                fields = {"dataset": job.dataset, "reason": str(error)}
+                log.error("the end of a job cannot be written down", extra={"fields": fields})
+                await asyncio.sleep(seconds)
+                seconds = min(2 * seconds, _MOST_SECONDS_TO_NEXT_TRY)
 
     def _write_failure(self, job: Job, reason: str) -> None:
         with self._changing:

@@ -99,7 +99,9 @@ def test_an_image_as_a_probe_finds_what_it_finds_by_its_id_and_itself(data: Data
     index = search.open_index(snapshot, data.folder)
     id_ = snapshot.images[2].id
     found = search.by_probe(snapshot, index, search.probe_id(snapshot, id_), 6)
-    assert [found[0].id, *(each.id for each in search.by_id(snapshot, index, id_, 5))] == [e.id for e in found]
+    assert [found[0].id, *(each.id for each in search.by_id(snapshot, index, id_, 5))] == [
+        e.id for e in found
+    ]
 
 
 def test_several_probes_find_what_is_like_all_of_them(data: Dataset) -> None:
@@ -111,6 +113,23 @@ def test_several_probes_find_what_is_like_all_of_them(data: Dataset) -> None:
     expected = np.clip(np.minimum(similarity[0], similarity[1]), 0, 1)
     found = {each.id: each.similarity for each in search.by_all(snapshot, probes, 12)}
     assert found == {image.id: expected[place] for place, image in enumerate(snapshot.images)}
+
+
+def test_each_of_several_probes_has_its_own_bound(data: Dataset) -> None:
+    snapshot = data.copy_snapshot()
+    probes = [search.probe_id(snapshot, image.id) for image in snapshot.images[:2]]
+    similarity = brute_similarity(snapshot.rows[[image.row for image in snapshot.images]])[:2]
+    distance = np.round(1 - np.clip(similarity, 0, 1), 6)
+    bounds = [float(np.median(distance[0])), float(distance[1].max())]
+    near = {image.id for place, image in enumerate(snapshot.images) if distance[0, place] <= bounds[0]}
+    found = search.by_all(snapshot, probes, 12, bounds)
+    assert {each.id for each in found} == near and 1 < len(near) < len(snapshot.images)
+
+
+def test_nothing_is_like_an_image_that_shows_nothing(data: Dataset) -> None:
+    snapshot = data.copy_snapshot()
+    probes = [search.probe_id(snapshot, snapshot.images[0].id), Probe(None, digest=snapshot.images[0].digest)]
+    assert search.by_all(snapshot, probes, 12) == []
 
 
 def test_a_selection_is_searched_alone(data: Dataset) -> None:

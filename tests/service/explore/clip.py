@@ -88,7 +88,9 @@ class ByHand:
         self._stored = stored
         self._most = most
 
-    def nearest(self, *texts: str, among: Callable[[str], bool] = lambda name: True) -> Found:
+    def nearest(
+        self, *texts: str, among: Callable[[str], bool] = lambda name: True, most: int | None = None
+    ) -> Found:
         """Of the images whose names are chosen, those nearest to all texts."""
         with torch.inference_mode():
             features = self._model.encode_text(self._tokenizer(list(texts))).double().numpy()
@@ -99,7 +101,9 @@ class ByHand:
             for place, (id_, name) in enumerate(zip(self._stored.ids, self._stored.names, strict=True))
             if id_ not in self._stored.flat and among(name)
         ]
-        best = sorted(chosen, key=lambda place: (-cosine[place], self._stored.ids[place]))[: self._most]
+        best = sorted(chosen, key=lambda place: (-cosine[place], self._stored.ids[place]))[
+            : most or self._most
+        ]
         distances = 1 - np.clip(cosine, 0, 1)
         return in_order((self._stored.ids[place], round(float(distances[place]), 6)) for place in best)
 
@@ -114,6 +118,7 @@ def found(answer: JsonObject) -> Found:
 
 
 def in_order(images: Iterable[tuple[str, float]]) -> Found:
+    """Nearest first, ties by id."""
     return sorted(images, key=lambda one: (one[1], one[0]))
 
 

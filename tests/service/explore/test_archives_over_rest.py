@@ -97,7 +97,7 @@ def plain_tar(files: dict[str, bytes]) -> bytes:
 
 
 BOMBS = {
-    "zeros.zip": (lambda: a_zip_of_zeros(1, 100 * MIB), "8,388,608 bytes"),
+    "zeros.zip": (lambda: a_zip_of_zeros(1, 100 * MIB), "unpacks to more than"),
     "many.zip": (lambda: a_zip_of_zeros(50, 2 * MIB), "unpacks to more than"),
     "lying.zip": (lambda: lying(100 * MIB, 1000), "holds no image"),
     "sharing.zip": (lambda: sharing(60), "share bytes"),
@@ -113,7 +113,7 @@ BOMBS = {
         lambda: bz2.compress(plain_tar({f"{n}.jpg": bytes(2 * MIB) for n in range(50)})),
         "unpacks to more than",
     ),
-    "no-tar.gz": (lambda: gzip.compress(bytes(100 * MIB) + b"x"), "no zip or tar"),
+    "no-tar.gz": (lambda: gzip.compress(b"x" * 100 * MIB), "no tar archive"),
     "nested.zip": (
         lambda: a_zip({"inner.zip": a_zip(pictures(2)), "inner.tar": plain_tar(pictures(1))}),
         "holds no image",
@@ -146,19 +146,19 @@ def test_what_leads_elsewhere_is_kept_below_and_what_is_no_file_is_left_out(
 ) -> None:
     target = io.BytesIO()
     kinds = {
-        "link.jpg": tarfile.SYMTYPE,
+        "linked": tarfile.SYMTYPE,
         "hard.jpg": tarfile.LNKTYPE,
         "disk.jpg": tarfile.BLKTYPE,
         "null.jpg": tarfile.CHRTYPE,
         "pipe.jpg": tarfile.FIFOTYPE,
     }
-    names = (
-        "../../../../../escape.jpg",
-        "/etc/cron.d/evil.jpg",
-        "a/../../b.jpg",
-        "link.jpg/inside.jpg",
-        "n" * 300 + ".jpg",
-    )
+    names = {
+        "../../../../../escape.jpg": "escape.jpg",
+        "/etc/cron.d/evil.jpg": "etc/cron.d/evil.jpg",
+        "a/../../b.jpg": "a/b.jpg",
+        "linked/inside.jpg": "linked/inside.jpg",
+        "n" * 300 + ".jpg": "n" * 251 + ".jpg",
+    }
     with tarfile.open(fileobj=target, mode="w:gz") as archive:
         for name, kind in kinds.items():
             member = tarfile.TarInfo(name)
@@ -184,17 +184,10 @@ def test_what_leads_elsewhere_is_kept_below_and_what_is_no_file_is_left_out(
     assert not Path("/etc/cron.d/evil.jpg").exists()
 
 
-def test_hidden_members_are_passed_by_without_a_word(ann: Client) -> None:
-    files = {".hidden.jpg": jpeg(1), ".git/x.jpg": jpeg(2), "__MACOSX/._a.jpg": b"x", "seen.jpg": jpeg(3)}
-    dataset = create(ann, "mac.zip", a_zip(files)).json()["id"]
-    ann.wait_ready(dataset)
-    assert images_of(ann, dataset) == ["seen.jpg"]
-    assert failures_of(ann, dataset) == {}
-
-
-def test_three_broken_files_among_many_are_named(ann: Client) -> None:
-    files = {**pictures(20), "cut.jpg": jpeg(50)[:300], "page.png": b"<!DOCTYPE html>", "nothing.jpg": b""}
-    packed = a_zip(files).replace(jpeg(3)[-40:-20], bytes(20))
+def test_three_broken_files_among_many_are_named_and_hidden_ones_passed_by(ann: Client) -> None:
+    hidden = {".hidden.jpg": jpeg(60), ".git/x.jpg": jpeg(61), "__MACOSX/._a.jpg": b"x"}
+    broken = {"cut.jpg": jpeg(50)[:300], "page.png": b"<!DOCTYPE html>", "nothing.jpg": b""}
+    packed = a_zip({**pictures(20), **hidden, **broken}).replace(jpeg(3)[-40:-20], bytes(20))
     dataset = create(ann, "mostly.zip", packed).json()["id"]
     assert ann.wait_ready(dataset)["n_images"] == 19
     failures = failures_of(ann, dataset)

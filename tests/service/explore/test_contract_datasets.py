@@ -151,7 +151,7 @@ def test_creation_status_of_a_draft(lab: Lab, draft: str) -> None:
 
 
 def test_datasets_are_listed_the_newest_first_or_by_name(lab: Lab, draft: str) -> None:
-    second = lab.ann.new_dataset("A second draft")
+    second = lab.ann.new_dataset("the second draft")
     listed = lab.ann.json("/datasets")
     assert [each["id"] for each in listed][:2] == [second, draft]
     assert listed[1] == lab.ann.status(draft)

@@ -93,6 +93,8 @@ def test_an_id_that_two_questions_gave_out_lives_as_long_as_one_of_them_gives_it
     change(garden, "DELETE", f"tags/{tag}/media", {"media_ids": ids_of("daisy")[:1]})
     members = garden.ann.json(f"/explore/{garden.dataset}/clusters/{id_}")
     assert {each["media_id"] for each in members["media"]} == set(ids_of("daisy"))
+    (rest,) = garden.ann.explore(garden.dataset, [duplicates(0.9), tags(tag)])["clusters"]
+    assert rest["n_images"] == 2 and rest["cluster_id"] != id_
 
 
 # -- generations -----------------------------------------------------------------------------------

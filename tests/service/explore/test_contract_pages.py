@@ -18,6 +18,9 @@ SIZES = [120, *[3] * 10, *[2] * 105, *[1] * 60]
 """Images that are alike: more clusters than a page holds, one of them larger than a page of members."""
 
 THRESHOLD = 0.9
+MOST_PAGES = 10
+"""Of any answer here."""
+
 LEVELS = (0.98, 0.965, 0.95, 0.925, 0.90)
 """Similarity of each level for vectors of one's own, whose operating points are 0.98, 0.95 and 0.90."""
 
@@ -44,6 +47,7 @@ def pages(lab: Lab, *vql: JsonObject, **params: Any) -> list[JsonObject]:
     """All pages of an answer, the first empty one included."""
     found = [lab.ann.explore(lab.dataset, vql or None, **params)]
     while found[-1]["clusters"]:
+        assert len(found) < MOST_PAGES
         found.append(lab.ann.explore(lab.dataset, vql or None, page_number=len(found), **params))
     return found
 
@@ -54,12 +58,10 @@ def clusters_of(lab: Lab, *vql: JsonObject, **params: Any) -> list[JsonObject]:
 
 def members(lab: Lab, cluster: JsonObject) -> list[str]:
     """Names of all members, page by page."""
-    path, found = f"/explore/{lab.dataset}/clusters/{cluster['cluster_id']}", list[str]()
-    while page := lab.ann.json(path, page_number=len(found) // 100)["media"]:
-        found += [each["file_name"] for each in page]
-        if len(page) < 100:
-            break
-    return found
+    path = f"/explore/{lab.dataset}/clusters/{cluster['cluster_id']}"
+    count = range(0, cluster["n_images"], 100)
+    found = [lab.ann.json(path, page_number=page)["media"] for page, _ in enumerate(count)]
+    return [each["file_name"] for page in found for each in page]
 
 
 # -- pages -----------------------------------------------------------------------------------------

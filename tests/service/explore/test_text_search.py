@@ -14,7 +14,16 @@ import pytest
 from tests.explore import Client, done, duplicates, labels, refusal, text
 from tests.models.checkpoints import save_folder_of
 from tests.servers import running_server
-from tests.service.explore.clip import MICRO, ByHand, Stored, assert_equal, files, found
+from tests.service.explore.clip import (
+    DIFFERENT,
+    MICRO,
+    ByHand,
+    Stored,
+    assert_equal,
+    files,
+    found,
+    in_order,
+)
 from twinlens.engine.dataset import Dataset
 from twinlens.service.keys import KeyStore
 
@@ -102,8 +111,8 @@ def test_finer_levels_have_more_groups(place: Place) -> None:
 
 
 @pytest.mark.parametrize("how", ["parameter", "filter", "both"])
-def test_a_threshold_is_the_largest_distance(place: Place, by_hand: ByHand, how: str) -> None:
-    images = by_hand.nearest("a house by the sea")
+def test_a_threshold_is_the_largest_distance(place: Place, how: str) -> None:
+    images = found(place.client.explore(place.dataset, [text("a house by the sea")]))
     bound = images[3][1]
     in_filter: dict[str, Any] = {"parameter": {}, "filter": {"threshold": bound}, "both": {"threshold": 1.0}}[
         how
@@ -119,6 +128,16 @@ def test_several_texts_must_all_be_near(place: Place, by_hand: ByHand) -> None:
     asked = place.client.explore(place.dataset, [text(each) for each in texts])
     assert_equal(found(asked), by_hand.nearest(*texts))
     assert found(asked) != found(place.client.explore(place.dataset, [text(texts[0])]))
+
+
+def test_each_of_several_texts_has_its_own_threshold(place: Place, by_hand: ByHand) -> None:
+    near, far = "a dog", "snow on a mountain at night"
+    nearest = found(place.client.explore(place.dataset, [text(near)]))[:5]
+    distances = dict(by_hand.nearest(far, most=DIFFERENT + 2))
+    bound = nearest[-1][1]
+    assert bound < min(distances.values()), "one threshold for both would leave nothing"
+    answer = place.client.explore(place.dataset, [text(near, threshold=bound), text(far, threshold=1)])
+    assert_equal(found(answer), in_order((id_, distances[id_]) for id_, _ in nearest))
 
 
 def test_labels_choose_before_the_nearest_are_counted(place: Place, by_hand: ByHand) -> None:
