@@ -98,7 +98,7 @@ class Grouping:
         The keeper comes first, then the others by falling similarity to it, ties by id.
         """
         if outline.size == 1:
-            return self.snapshot.members(outline.units).tolist()
+            return [int(place) for place in self.snapshot.members(outline.units)]
         keeper = _keeper_place(self.snapshot, outline.units, self._rank, self.linkage)
         similarity = _similarity_to(self.snapshot, keeper, outline.units)
         of_image = self.snapshot.units.of_image

@@ -27,37 +27,15 @@ from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.errors import InvalidValue, ModelMismatch, TooManyPairs
 from twinlens.engine.join import PairBlock, cross_join
 from twinlens.engine.pixels import ROWS_AGREE
-from twinlens.engine.results import Evidence
+from twinlens.engine.results import MAX_LEAKS, Evidence, Leak
 from twinlens.engine.similarity import MICRO, IndexedRows, Mask, Numbers, check_threshold, micro
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.types import ModelDescription
 from twinlens.engine.units import every_combination
 
-MAX_LEAKS = 5_000_000
-"""Leaks that one answer holds: about 400 MB while they are sorted."""
-
 _STEPS = 1000
 _PAIRS_AT_ONCE = 1 << 20
 _EVIDENCE = list(Evidence)
-
-
-@dataclass(frozen=True, slots=True)
-class Leak:
-    """One image of a test set and a twin of it in the training set.
-
-    Attributes:
-        train, test: their ids.
-        train_path, test_path: their paths.
-        similarity: in (0, 1], 6 decimals.
-        evidence: the strongest.
-    """
-
-    train: str
-    test: str
-    train_path: str
-    test_path: str
-    similarity: float
-    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +109,7 @@ def find_leaks(
         ModelMismatch: their vectors come from different models.
         TooManyPairs: so low a threshold that its leaks explode.
     """
-    refuse_other_model(train.description, test.description)
+    refuse_two_models(train.description, test.description)
     check_threshold(threshold)
     found = _Found(train, test, threshold, limit)
     for copies in identical_bytes(train, test):
@@ -147,7 +125,7 @@ def find_leaks(
     return found.sorted()
 
 
-def refuse_other_model(train: ModelDescription, test: ModelDescription) -> None:
+def refuse_two_models(train: ModelDescription, test: ModelDescription) -> None:
     """Refuse to compare vectors of two models.
 
     Raises:
@@ -249,7 +227,7 @@ class _Found:
         self._by_step = np.bincount(table[2] // (MICRO // _STEPS), minlength=_STEPS + 1)
         self.refuse_too_many()
         train, test = self._train, self._test
-        table = table[:, np.lexsort((test.rank[table[1]], train.rank[table[0]]*0, -table[2]))]
+        table = table[:, np.lexsort((test.rank[table[1]], train.rank[table[0]], -table[2]))]
         a, b, millionths, evidence = table
         return Leaks(
             train.snapshot, test.snapshot, self._threshold, a, b, millionths, evidence.astype(np.int8)

@@ -8,6 +8,9 @@ from enum import StrEnum
 MAX_PAIRS = 50_000_000
 """Pairs that one answer serves, copies counted once."""
 
+MAX_LEAKS = 5_000_000
+"""Leaks that one answer holds: about 400 MB while they are sorted."""
+
 
 class Evidence(StrEnum):
     """Why two images are twins, strongest first."""
@@ -57,6 +60,25 @@ class Pair:
     b: str
     path_a: str
     path_b: str
+    similarity: float
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One image of a test set and a twin of it in the training set.
+
+    Attributes:
+        train, test: their ids.
+        train_path, test_path: their paths.
+        similarity: in (0, 1], 6 decimals.
+        evidence: the strongest.
+    """
+
+    train: str
+    test: str
+    train_path: str
+    test_path: str
     similarity: float
     evidence: Evidence
 

@@ -104,7 +104,8 @@ def ask(server: RunningServer) -> Iterator[str]:
 
 def ask_while_indexing(server: RunningServer, photos: Path) -> Iterator[str]:
     """Questions to one dataset while another one is made of photographs, on the same cores."""
-    states, pages_ = [], []
+    states: list[float] = []
+    pages_: list[float] = []
     with httpx.Client(base_url=f"{server.url}/api/v1", timeout=600, verify=False) as client:
         (asked,) = client.get("/datasets").json()
         indexed = client.get("/process", params={"path": str(photos), "name": "photos"}).json()["dataset_id"]

@@ -1,8 +1,8 @@
 """The command line.
 
-Exit codes: 0 done, also when single files failed; 2 the input is off; 4 the model, its weights or the
-device; 5 the dataset folder; 6 the service: its address, its keys, what it remembers; 130 interrupted
-(run the same command again to resume).
+Exit codes: 0 done, also when single files failed; 2 the input is off; 3 `leaks` found some; 4 the model, its
+weights or the device; 5 the dataset folder; 6 the service: its address, its keys, what it remembers;
+130 interrupted (run the same command again to resume).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import typer
 
 from twinlens.engine.errors import DatasetError, InputError, ModelError, ServiceError, TwinLensError
-from twinlens.service import cli_images, cli_keys, cli_serve, console
+from twinlens.service import cli_images, cli_keys, cli_leaks, cli_serve, console
 from twinlens.service.cli_options import (
     EXIT_DATASET,
     EXIT_INPUT,
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_images.app)
+app.add_typer(cli_leaks.app)
 app.add_typer(cli_serve.app)
 app.add_typer(cli_keys.app, name="keys")
 

@@ -7,19 +7,17 @@ What reads the command line is imported at once, what does the work when a comma
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from twinlens.engine.errors import InvalidValue
 from twinlens.engine.keeper import DEFAULT_RULES, RULES
 from twinlens.engine.results import MAX_PAIRS, EvidenceMode, Linkage
 from twinlens.service import console, documents, output
 from twinlens.service.cli_options import EXIT_INPUT, JsonOption
+from twinlens.service.cli_output import FormatOption, OutOption, format_of, opened_output, report_errors
 from twinlens.service.output import Format
 
 if TYPE_CHECKING:
@@ -47,8 +45,6 @@ EvidenceOption = Annotated[
 KeepOption = Annotated[
     str, typer.Option("--keep", help=f"Rules that choose the copy to keep, of {', '.join(RULES)}.")
 ]
-FormatOption = Annotated[Format | None, typer.Option("--format", help="json, csv or parquet.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="File to write; standard output if not given.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Decoding threads.")]
 HashesOption = Annotated[
     bool, typer.Option("--hashes", help="Compute exact hashes now, not when first needed.")
@@ -143,7 +139,7 @@ def duplicates(
         clusters = data.duplicates(
             chosen, linkage=linkage, rules=_rules(keep), evidence=evidence, max_pairs=max_pairs
         )
-        if (kind := _format(format, out, json)) is None:
+        if (kind := format_of(format, out, json=json)) is None:
             console.print_clusters(clusters, chosen)
         elif kind is Format.JSON:
             document = output.duplicates_document(
@@ -154,10 +150,10 @@ def duplicates(
                 dataset=str(data.folder),
                 images=len(data),
             )
-            with _opened(out, kind) as file:
+            with opened_output(out, kind) as file:
                 output.write_json(document, file)
         else:
-            with _opened(out, kind) as file:
+            with opened_output(out, kind) as file:
                 output.write_table(output.duplicate_rows(clusters), output.DUPLICATES, kind.value, file)
 
 
@@ -174,8 +170,8 @@ def pairs(
     with _open(dataset) as data:
         chosen = data.default_threshold if threshold is None else threshold
         data.refuse_too_many_pairs(chosen, max_pairs)
-        kind = _format(format, out, json) or Format.CSV
-        with _opened(out, kind) as file:
+        kind = format_of(format, out, json=json) or Format.CSV
+        with opened_output(out, kind) as file:
             output.write_table(output.pair_rows(data.pairs(chosen)), output.PAIRS, kind.value, file)
 
 
@@ -192,10 +188,10 @@ def unique(
         scores = data.uniqueness()
         if above is not None:
             scores = [score for score in scores if score.score is not None and score.score > above]
-        if (kind := _format(format, out, json)) is None:
+        if (kind := format_of(format, out, json=json)) is None:
             console.print_unique(scores)
         else:
-            with _opened(out, kind) as file:
+            with opened_output(out, kind) as file:
                 output.write_table(output.uniqueness_rows(scores), output.UNIQUENESS, kind.value, file)
 
 
@@ -214,10 +210,10 @@ def search(
     """Print the images most similar to an image, a text or an image of the dataset."""
     with _open(dataset, device=device) as data:
         found = data.search(image=image, text=text, id=id, k=k)
-        if (kind := _format(format, out, json)) is None:
+        if (kind := format_of(format, out, json=json)) is None:
             console.print_neighbours(found)
         else:
-            with _opened(out, kind) as file:
+            with opened_output(out, kind) as file:
                 output.write_table(output.search_rows(found), output.SEARCH, kind.value, file)
 
 
@@ -268,8 +264,8 @@ def export(
 ) -> None:
     """Write every image of a dataset with its facts and scores, one row each."""
     with _open(dataset) as data:
-        kind = _format(format, out, json) or Format.CSV
-        with _opened(out, kind) as file:
+        kind = format_of(format, out, json=json) or Format.CSV
+        with opened_output(out, kind) as file:
             rows = documents.image_rows(data.images(), data.uniqueness())
             output.write_table(rows, documents.IMAGES, kind.value, file)
         if vectors is not None:
@@ -310,35 +306,8 @@ def _rules(keep: str) -> tuple[str, ...]:
     return tuple(rule.strip() for rule in keep.split(",") if rule.strip())
 
 
-def _format(format: Format | None, out: Path | None, json: bool) -> Format | None:
-    """What to write: --json and --format say it, else the ending of the file, else nothing (a table)."""
-    if json or format is not None:
-        return Format.JSON if json else format
-    if out is None:
-        return None
-    ending = out.suffix.lower().lstrip(".")
-    return Format(ending) if ending in list(Format) else Format.JSON
-
-
-@contextmanager
-def _opened(out: Path | None, kind: Format) -> Iterator[BinaryIO]:
-    if out is not None:
-        try:
-            with open(out, "wb") as file:
-                yield file
-        except OSError as error:
-            raise InvalidValue(f"{out} cannot be written: {error.strerror}") from error
-        return
-    if kind is Format.PARQUET and sys.stdout.isatty():
-        raise InvalidValue("Parquet is not for a terminal: give a file with --out")
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
-
-
 def _write_report(path: Path, report: Report) -> None:
     from twinlens.service.report import write_report
 
-    try:
+    with report_errors(path):
         write_report(path, report)
-    except OSError as error:
-        raise InvalidValue(f"the report {path} cannot be written: {error.strerror}") from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from twinlens.service.settings import Settings
 
-EXIT_INPUT, EXIT_MODEL, EXIT_DATASET, EXIT_SERVICE, EXIT_INTERRUPTED = 2, 4, 5, 6, 130
+EXIT_INPUT, EXIT_LEAKS, EXIT_MODEL, EXIT_DATASET, EXIT_SERVICE, EXIT_INTERRUPTED = 2, 3, 4, 5, 6, 130
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 HomeOption = Annotated[

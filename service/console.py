@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twinlens.engine.dataset import Dataset
     from twinlens.engine.ingest import IngestReport, OnProgress
     from twinlens.engine.ingest import Progress as Step
+    from twinlens.engine.leaks import Leaks
     from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
     from twinlens.models import KnownModel
     from twinlens.service.keys import Key, NewKey
@@ -174,6 +175,33 @@ def print_explanation(explanation: Explanation) -> None:
     out.print(f"thresholds of the model: {points}")
     if len(explanation.chain) > 2:
         out.print("linked through " + " ~ ".join(_path(os.path.basename(path)) for path in explanation.chain))
+
+
+def print_leaks(leaks: Leaks, notices: Sequence[str], html: Path | None) -> None:
+    """The answer of `leaks`."""
+    out = _out()
+    for notice in notices:
+        print_notice(notice)
+    for leak in leaks[:_ROWS_SHOWN]:
+        out.print(
+            f"  {leak.similarity:.4f}  {_path(leak.test_path)}  is like  {_path(leak.train_path)}"
+            f"  {_EVIDENCE[leak.evidence]}"
+        )
+    _print_rest(out, len(leaks) - _ROWS_SHOWN, "leaks (--out writes all)")
+    out.print(leaks_summary(leaks))
+    if html is not None:
+        out.print(f"report {_path(str(html))}")
+
+
+def leaks_summary(leaks: Leaks) -> str:
+    """One sentence."""
+    at, train, test = f"{leaks.threshold:g}", len(leaks.train.images), len(leaks.test.images)
+    if not leaks:
+        return f"no leaks at {at}: none of {test:,} test images is like any of {train:,} training images"
+    return (
+        f"{len(leaks):,} leaks at {at}: {leaks.leaked_test:,} of {test:,} test images are like "
+        f"{leaks.leaked_train:,} of {train:,} training images"
+    )
 
 
 def print_hashes(images: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from twinlens.service.output import (
     Row,
     Schema,
     cluster_json,
+    leak_rows,
     totals,
     uniqueness_rows,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from twinlens.engine.catalog import Failure, ImageRecord
     from twinlens.engine.dataset import Dataset
     from twinlens.engine.ingest import IngestReport
+    from twinlens.engine.leaks import Leaks
     from twinlens.engine.results import Explanation, Uniqueness
     from twinlens.engine.types import ModelDescription
     from twinlens.models import KnownModel
@@ -101,6 +103,28 @@ def index_document(dataset: Dataset, reports: Sequence[IngestReport]) -> dict[st
 def failure_document(failure: Failure) -> dict[str, Any]:
     """One file that is not part of a dataset."""
     return asdict(failure)
+
+
+def leaks_document(leaks: Leaks, train: Dataset, test: Dataset) -> dict[str, Any]:
+    """What `leaks --json` prints."""
+    return {
+        "leaks": leak_rows(leaks),
+        "leak_count": len(leaks),
+        "threshold": leaks.threshold,
+        "model": train.description.name,
+        "train": _leak_set(train, leaks.leaked_train),
+        "test": _leak_set(test, leaks.leaked_test),
+        "notices": notices(train),
+    }
+
+
+def _leak_set(dataset: Dataset, leaked: int) -> dict[str, Any]:
+    return {
+        "dataset": str(dataset.folder),
+        "images": len(dataset),
+        "leaked": leaked,
+        "failures": len(dataset.failures()),
+    }
 
 
 def explanation_document(explanation: Explanation) -> dict[str, Any]:

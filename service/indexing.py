@@ -43,7 +43,7 @@ def indexed(
             raise InvalidValue(f"{source} does not exist: give a folder of images or a list of paths")
     if has_dataset(place):
         data = open_dataset(place, device=device, precision=precision)
-        _refuse_other_model(data, model)
+        refuse_other_model(data, model)
     else:
         name, notice = _resolve(model)
         if notice:
@@ -93,7 +93,12 @@ def _resolve(model: str) -> tuple[str, str | None]:
     return resolution.name, resolution.notice
 
 
-def _refuse_other_model(data: Dataset, model: str) -> None:
+def refuse_other_model(data: Dataset, model: str) -> None:
+    """Refuse a `--model` that names another model than that of the dataset.
+
+    Raises:
+        InvalidValue: naming both.
+    """
     if model not in ("auto", data.description.name):
         raise InvalidValue(
             f"{data.folder} holds vectors of {data.description.name}, and --model says {model}: "

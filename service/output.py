@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twinlens.engine.results import Cluster, Member, Neighbour, Pair, Uniqueness
+from twinlens.engine.results import Cluster, Leak, Member, Neighbour, Pair, Uniqueness
 from twinlens.service.table import Column, Format, Kind, Row, Schema, finite, shown, write_json, write_table
 
 __all__ = [
     "DUPLICATES",
+    "LEAKS",
     "PAIRS",
     "SEARCH",
     "UNIQUENESS",
@@ -28,6 +29,7 @@ __all__ = [
     "cluster_json",
     "duplicate_rows",
     "duplicates_document",
+    "leak_rows",
     "pair_rows",
     "search_rows",
     "shown",
@@ -78,6 +80,19 @@ PAIRS = Schema(
 )
 """Pairs at or above a threshold, one row each."""
 
+LEAKS = Schema(
+    "leaks",
+    (
+        Column("train_path", Kind.STRING, "absolute path of the training image"),
+        Column("test_path", Kind.STRING, "absolute path of the test image"),
+        Column("similarity", Kind.NUMBER, "in (0, 1], 6 decimals"),
+        Column("evidence", Kind.STRING, "the strongest: bytes, pixels or embedding"),
+        Column("train", Kind.STRING, "id of the training image"),
+        Column("test", Kind.STRING, "id of the test image"),
+    ),
+)
+"""Leaks, one row each, the most similar first."""
+
 UNIQUENESS = Schema(
     "images",
     (
@@ -118,6 +133,11 @@ def duplicate_rows(clusters: Iterable[Cluster]) -> Iterator[Row]:
 def pair_rows(pairs: Iterable[Pair]) -> Iterator[Row]:
     """Rows of `PAIRS`."""
     return _attributes(pairs, PAIRS)
+
+
+def leak_rows(leaks: Iterable[Leak]) -> Iterator[Row]:
+    """Rows of `LEAKS`."""
+    return _attributes(leaks, LEAKS)
 
 
 def uniqueness_rows(scores: Iterable[Uniqueness]) -> Iterator[Row]:

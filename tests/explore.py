@@ -135,7 +135,7 @@ class Client:
         state: JsonObject = self.json(f"/dataset/{dataset}")
         return state
 
-    def wait_ready(self, dataset: str, *, until: str = "READY", seconds: float = 120) -> JsonObject:
+    def wait_ready(self, dataset: str, *, until: str = "READY", seconds: float = 240) -> JsonObject:
         """State of a dataset when it is READY, or in another state that is waited for.
 
         Raises:

@@ -161,8 +161,9 @@ def _transaction(case: Case, place: Place, number: int) -> Any:
 
 def _has_its_turn(case: Case, number: int) -> bool:
     """Whether a request that would have something indexed does: the first of an operation, and few others."""
-    is_first = case.operation.label not in _begun
-    _begun.add(case.operation.label)
+    asked = f"{case.method} {case.path}"
+    is_first = asked not in _begun
+    _begun.add(asked)
     return is_first or number // 25 % RARE == 0
 
 

@@ -54,7 +54,7 @@ class World:
         url: of the server.
         bearer: JWT of the owner of all datasets; "" on a server without keys.
         token: the same key as image matching takes it.
-        places: datasets that are READY and stay.
+        places: datasets that are READY and stay; all but the first hold pictures.
         intake: the one among them that takes uploads.
         folder: may be indexed by the server.
     """
@@ -130,9 +130,9 @@ def _make_index(folder: Path, images: Path, model: str) -> Path:
 
 
 def _world(server: RunningServer, client: Client, key: NewKey | None, folder: Path) -> World:
-    mounted = [each["id"] for each in client.json("/datasets")]
+    by_name = {each["display_name"]: each["id"] for each in client.json("/datasets")}
     uploaded = client.make_dataset({**PICTURES, "image_annotations.csv": LABELS})
-    places = [_place(client, each) for each in (*mounted, uploaded)]
+    places = [_place(client, each) for each in (by_name["vectors"], by_name["index"], uploaded)]
     bearer = jwt_of(key, exp=int(time.time()) + SECONDS) if key else ""
     return World(server.url, bearer, key.token if key else "", places, places[-1], str(folder))
 

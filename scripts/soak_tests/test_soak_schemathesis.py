@@ -43,9 +43,9 @@ def test_made_up_requests_are_answered_as_declared(tmp_path: Path, with_keys: bo
 
 def warm_up(server: RunningServer, world: World) -> None:
     """Have the server load what it keeps: models, datasets, buffers of its threads."""
+    token = {"Authorization": f"Token {world.token}"} if world.token else {}
     for _ in range(20):
-        records = {"records": [record(picture(seed=1))] * 10}
-        server.post("insert", records, headers={"Authorization": f"Token {world.token}"})
+        server.post("insert", {"records": [record(picture(seed=1))] * 10}, headers=token)
     key = {"Authorization": f"Bearer {world.bearer}"} if world.bearer else {}
     with httpx.Client(base_url=server.url + PREFIX, headers=key, timeout=60, verify=False) as client:
         for place in world.places[1:]:

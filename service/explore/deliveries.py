@@ -29,7 +29,13 @@ _SHOWN = 100
 
 
 async def receive(
-    request: Request, folder: Path, settings: Settings, *, fields: Iterable[str], archives: Iterable[str] = ()
+    request: Request,
+    folder: Path,
+    settings: Settings,
+    *,
+    fields: Iterable[str],
+    archives: Iterable[str] = (),
+    blobs: bool = False,
 ) -> Upload:
     """Read the body of a request to disk.
 
@@ -39,6 +45,7 @@ async def receive(
         settings: limits.
         fields: names of form fields that take image files, and files of labels.
         archives: names of form fields that take an archive.
+        blobs: take files without an extension as well, as browsers call what comes from memory ("blob").
 
     Raises:
         InvalidValue: no multipart body, a field or a kind of file that is not taken.
@@ -52,7 +59,8 @@ async def receive(
         if field not in fields:
             taken = ", ".join(f"'{each}'" for each in (*fields, *archives))
             raise InvalidValue(f"form field {field[:_SHOWN]!r} takes no file here: use {taken}")
-        check_name(name)
+        if not (blobs and not os.path.splitext(name)[1]):
+            check_name(name)
 
     limits = UploadLimits(
         max_bytes=settings.max_upload_bytes,

@@ -168,10 +168,8 @@ class Library:
         """Read something from a dataset that its view does not hold.
 
         Raises:
-            Conflict: it is in no state to answer.
             DatasetError: its folder cannot be used.
         """
-        check_browsable(row)
         return await self._use(row, lambda shelf: work(shelf.data))
 
     async def _use(self, row: DatasetRow, work: Callable[[Shelf], T]) -> T:

@@ -8,9 +8,10 @@ import os
 from fastapi import APIRouter, Request, Response
 
 from twinlens import __version__
+from twinlens.engine.catalog import catalog_path
 from twinlens.engine.errors import InvalidValue
 from twinlens.service.explore import describe, schema
-from twinlens.service.explore.datasets import BROWSABLE, Role
+from twinlens.service.explore.datasets import BROWSABLE, Role, Status
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import NotFound
 from twinlens.service.explore.shapes import dataset_json, in_utf8
@@ -120,7 +121,7 @@ async def list_failures(request: Request, dataset_id: str) -> Response:
         {"file_name": in_utf8(name), "stage": "unpack", "reason": reason, "retryable": False}
         for name, reason in await asyncio.to_thread(desk.intake.left_out, row.id)
     ]
-    if row.status in BROWSABLE:
+    if row.status in BROWSABLE or (row.status is Status.ERROR and catalog_path(row.folder).is_file()):
         library = (await desk.machinery()).library
         failures = await library.ask(row, lambda data: data.failures())
         found += [

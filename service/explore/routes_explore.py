@@ -17,7 +17,7 @@ from twinlens.service.explore.failures import BadRequest, NotFound
 from twinlens.service.explore.intake import INCOMING
 from twinlens.service.explore.query import ExploreQuery, parse_query
 from twinlens.service.explore.shapes import detailed_json, found_json
-from twinlens.service.explore.values import canonical_uuid
+from twinlens.service.explore.values import canonical_uuid, media_id_in
 from twinlens.service.explore.vql import TextFilter, TextOp
 from twinlens.service.json_answers import StrictJson
 
@@ -104,7 +104,7 @@ async def media(request: Request, dataset_id: str, media_id: str) -> Response:
     row = desk.dataset(request, dataset_id)
     machinery = await desk.machinery()
     view = await machinery.library.view(row)
-    id_ = _uuid(media_id, "Media not found")
+    id_ = media_id_in(media_id)
     if id_ not in view.snapshot.position:
         raise NotFound("Media not found")
     links = desk.links(request)
@@ -134,7 +134,7 @@ async def duplicates(request: Request, dataset_id: str, media_id: str) -> Respon
     row = desk.dataset(request, dataset_id)
     machinery = await desk.machinery()
     view = await machinery.library.view(row)
-    id_ = _uuid(media_id, "Media not found")
+    id_ = media_id_in(media_id)
     if id_ not in view.snapshot.position:
         raise NotFound("Media not found")
     asked = parse_query(_only(request, "duplicate_threshold")).duplicates
@@ -170,7 +170,7 @@ async def search_image_similarity(request: Request, dataset_id: str) -> Response
     machinery = await desk.machinery()
     view = await machinery.library.view(row)
     async with desk.intake.staging(INCOMING) as folder:
-        sent = await receive(request, folder, desk.settings, fields=("file",))
+        sent = await receive(request, folder, desk.settings, fields=("file",), blobs=True)
         if len(sent.files) != 1:
             raise BadRequest("form field 'file' takes one image")
         data = await asyncio.to_thread(sent.files[0].path.read_bytes)

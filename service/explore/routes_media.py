@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from twinlens.engine.errors import InvalidValue
 from twinlens.service.explore import describe
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import NotFound
 from twinlens.service.explore.links import IMAGE, THUMBNAIL
-from twinlens.service.explore.values import canonical_uuid
+from twinlens.service.explore.values import media_id_in
 
 routes = APIRouter(tags=["media"])
 _CHUNK = 1 << 18
@@ -53,7 +52,7 @@ _SAFE = {
 async def image(request: Request, dataset_id: str, media_id: str) -> Response:
     """`media_uri` of an answer."""
     desk = _desk(request)
-    row, id_ = desk.signed(request, dataset_id), _uuid(media_id)
+    row, id_ = desk.signed(request, dataset_id), media_id_in(media_id)
     view = await (await desk.machinery()).library.view(row)
     if id_ not in view.snapshot.position:
         raise NotFound("Media not found")
@@ -80,7 +79,7 @@ async def image(request: Request, dataset_id: str, media_id: str) -> Response:
 async def thumbnail(request: Request, dataset_id: str, media_id: str) -> Response:
     """`media_thumb_uri` of an answer."""
     desk = _desk(request)
-    row, id_ = desk.signed(request, dataset_id), _uuid(media_id)
+    row, id_ = desk.signed(request, dataset_id), media_id_in(media_id)
     library = (await desk.machinery()).library
     view = await library.view(row)
     if id_ not in view.snapshot.position:
@@ -108,13 +107,6 @@ def _cached(request: Request) -> dict[str, str]:
     """Browsers may keep an image as long as its URL is good."""
     left = max(int(request.query_params["expires"]) - int(time.time()), 0)
     return {"cache-control": f"private, max-age={left}"}
-
-
-def _uuid(text: str) -> str:
-    try:
-        return canonical_uuid("id", text)
-    except InvalidValue:
-        raise NotFound("Media not found") from None
 
 
 def _desk(request: Request) -> Desk:

@@ -161,6 +161,14 @@ def name_in_text(name: str, text: str, longest: int) -> str:
     return text.strip()
 
 
+def media_id_in(path: str) -> str:
+    """The id of an image as a part of a URL has it; vectors of one's own have ids of any form."""
+    try:
+        return canonical_uuid("id", path)
+    except InvalidValue:
+        return path
+
+
 def canonical_uuid(name: str, value: object) -> str:
     """A UUID in lower case with hyphens; it may come in upper case or without hyphens.
 

@@ -1,4 +1,4 @@
-"""A snapshot can be copied, to be asked from any thread while the dataset changes, and narrowed to a selection."""
+"""A snapshot can be copied, to be asked while the dataset changes, and narrowed to a selection."""
 
 from __future__ import annotations
 

@@ -17,15 +17,8 @@ from hypothesis import strategies as st
 from tests.service.reports import ROOT, cluster, identifier, picture, report, unique
 from twinlens.engine.catalog import Failure
 from twinlens.engine.results import Cluster
-from twinlens.service.report import (
-    MEMBERS_SHOWN,
-    PICTURES,
-    Report,
-    human_bytes,
-    number_text,
-    similarity_text,
-    write_report,
-)
+from twinlens.service.page import human_bytes, number_text, similarity_text
+from twinlens.service.report import MEMBERS_SHOWN, PICTURES, Report, write_report
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",

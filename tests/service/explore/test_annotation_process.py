@@ -39,7 +39,7 @@ def test_a_refusal_is_the_one_that_the_reader_gives(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="TWINLENS_MAX_ANNOTATION_ROWS"):
         annotations_of(path, path.name, max_rows=2)
     path.write_bytes(b"PAR1 this is none PAR1")
-    with pytest.raises(InvalidValue, match="image_annotations.parquet"):
+    with pytest.raises(InvalidValue, match=r"image_annotations\.parquet"):
         annotations_of(path, path.name, max_rows=2)
 
 

@@ -9,7 +9,7 @@ import struct
 import tarfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -96,7 +96,7 @@ def plain_tar(files: dict[str, bytes]) -> bytes:
     return gzip.decompress(a_tar_gz(files))
 
 
-BOMBS = {
+BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros.zip": (lambda: a_zip_of_zeros(1, 100 * MIB), "unpacks to more than"),
     "many.zip": (lambda: a_zip_of_zeros(50, 2 * MIB), "unpacks to more than"),
     "lying.zip": (lambda: lying(100 * MIB, 1000), "holds no image"),

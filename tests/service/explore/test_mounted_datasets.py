@@ -80,8 +80,7 @@ def test_several_are_served_and_none_that_was_not_named(tmp_path: Path) -> None:
         assert bob.json("/datasets") == []
         refusal(bob.ask(listed["first"]), 404)
         key = ann.key
-    options = ("--dataset", str(second), "--owner", "ann")
-    with running_server(home, *options) as server, Client(server.url, key) as ann:
+    with running_server(home, *options[2:]) as server, Client(server.url, key) as ann:
         assert [each["id"] for each in ann.json("/datasets")] == [listed["second"]]
         refusal(ann.get(f"/dataset/{listed['first']}"), 404)
         refusal(ann.ask(listed["first"]), 404)
