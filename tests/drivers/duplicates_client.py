@@ -13,17 +13,14 @@ import requests
 
 
 def clusters_of(base: str, token: str, dataset: str, threshold: float, page: int = 0) -> list[dict[str, Any]]:
-    answer = requests.get(
-        f"{base}/api/v1/explore/{dataset}",
-        headers={"Authorization": f"Bearer {token}"},
-        params={
-            "vql": json.dumps([{"duplicates": {"op": "duplicates", "value": threshold}}]),
-            "entity_type": "IMAGES",
-            "threshold": 0,
-            "page_number": page,
-        },
-        timeout=60,
-    )
+    params: dict[str, str | int] = {
+        "vql": json.dumps([{"duplicates": {"op": "duplicates", "value": threshold}}]),
+        "entity_type": "IMAGES",
+        "threshold": 0,
+        "page_number": page,
+    }
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = requests.get(f"{base}/api/v1/explore/{dataset}", headers=headers, params=params, timeout=60)
     answer.raise_for_status()
     return list(answer.json().get("clusters", []))
 
