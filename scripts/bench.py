@@ -3,7 +3,7 @@
 Ingest: a folder of 800 x 600 JPEGs cut from scikit-image's photographs. The limit is what decoding
 alone and the bare model forward allow, each measured with all cores in the same run: on shared cores
 1 / (1 / decode + 1 / forward), on CUDA the smaller of the two. Joins: vectors with planted twins.
-Image matching and explore: see bench_matching.py and bench_explore.py.
+Two sets, image matching and explore: see bench_leaks.py, bench_matching.py and bench_explore.py.
 Every figure is the median of several rounds, and the things compared take turns within a round.
 """
 
@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.bench_explore import explore_section
+from scripts.bench_leaks import leaks_section
 from scripts.bench_matching import matching_section
 from scripts.cuts import SEED, save_cuts
 from scripts.processes import forget_peak, peak_mib, processor, resident_mib
@@ -73,7 +74,12 @@ def main() -> None:
         ingest = measure_ingest(photos, options)
         memory = [(count, peak_memory(photos, count, options)) for count in MEMORY_SIZES if count <= largest]
     joins = [(count, measure_joins(count, options)) for count in JOIN_SIZES]
-    sections = [*matching_section(quick=options.quick), *explore_section(quick=options.quick), ""]
+    sections = [
+        *leaks_section(quick=options.quick),
+        *matching_section(quick=options.quick),
+        *explore_section(quick=options.quick),
+        "",
+    ]
     text = report(options, ingest, memory, joins) + "\n".join(sections)
     print(text)
     if not options.quick:

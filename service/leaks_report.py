@@ -74,23 +74,24 @@ class LeaksReport:
     version: str
 
 
-def write_leaks_report(out: Path, report: LeaksReport) -> None:
+def write_leaks_report(out: Path, report: LeaksReport, *, most: int = PAIRS_SHOWN) -> None:
     """Write the report in one step: a reader sees the old file or the whole new one.
 
     Args:
         out: the file; missing folders above it are made.
         report: what to show.
+        most: how many leaks are shown.
 
     Raises:
         OSError: the file cannot be written.
     """
-    shown = report.leaks[:PAIRS_SHOWN]
+    shown = report.leaks[:most]
     paths = Paths.below_common_folder(_all_paths(report, shown))
     values = {
         "report": report,
         "root": paths.root,
         "generated": f"{report.generated.day} {report.generated:%B %Y, %H:%M %Z}".strip(),
-        "notices": [*report.notices, *_not_shown(len(report.leaks))],
+        "notices": [*report.notices, *_not_shown(len(report.leaks), most)],
         "leaks": (_pair(leak, report, paths) for leak in shown),
         "failures": [*_failures(report.train, paths), *_failures(report.test, paths)],
         "style": Inline.asset("report.css", "leaks.css"),
@@ -98,12 +99,10 @@ def write_leaks_report(out: Path, report: LeaksReport) -> None:
     write_page(out, "leaks.html", values)
 
 
-def _not_shown(leaks: int) -> list[str]:
-    if leaks <= PAIRS_SHOWN:
+def _not_shown(leaks: int, most: int) -> list[str]:
+    if leaks <= most:
         return []
-    return [
-        f"The {PAIRS_SHOWN:,} most similar of {leaks:,} leaks are shown: `twinlens leaks --out` writes all."
-    ]
+    return [f"The {most:,} most similar of {leaks:,} leaks are shown: `twinlens leaks --out` writes all."]
 
 
 def _all_paths(report: LeaksReport, shown: Sequence[Leak]) -> Iterator[str]:

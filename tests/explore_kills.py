@@ -114,26 +114,39 @@ class Doomed:
                     sender.attach(None)
         wait_for(lambda: not any(map(is_running, at_work)), "the end of the index processes")
 
-    def kill_server(self, sender: Sender | None, seconds: float) -> None:
-        """Start a server and kill it after so many seconds."""
+    def moment(self, client: Client, longest: float, points: float = 0) -> None:
+        """Return at some moment within so many seconds, or once the progress has risen by some points."""
+        if not points or self.chance.random() < 0.5:
+            time.sleep(self.chance.uniform(0, longest))
+            return
+        target = client.status(self.dataset)["progress"] + self.chance.uniform(0, points)
+        deadline = time.monotonic() + _SECONDS
+        while (state := client.status(self.dataset))["progress"] <= target:
+            if state["status_new"] in ("READY", "ERROR") or time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
+
+    def kill_server(self, sender: Sender | None, longest: float, points: float = 0) -> None:
+        """Start a server and kill it at some moment."""
         with self.life(sender) as (server, client):
-            time.sleep(seconds)
+            started = time.monotonic()
+            self.moment(client, longest, points)
             state = client.status(self.dataset)
             kill(server.process.pid)
             server.process.wait(60)
-        self.report.append(
-            f"server killed after {seconds:.1f} s: {state['status_new']} {state['progress']} %"
-        )
+        seconds = time.monotonic() - started
+        how_far = f"{state['status_new']} {state['progress']} %"
+        self.report.append(f"server killed after {seconds:.1f} s: {how_far}")
 
-    def kill_worker(self, server: RunningServer, client: Client, moment: Callable[[int], None]) -> bool:
-        """Kill the index process at a moment of its life; its dataset says so and the server goes on.
+    def kill_worker(self, server: RunningServer, client: Client, moment: Callable[[], None]) -> bool:
+        """Kill the index process when a moment has come; its dataset says so and the server goes on.
 
         Returns:
             False if it ended before.
         """
         wait_for(lambda: workers(server.process.pid), "an index process", _SECONDS)
         (process,) = workers(server.process.pid)
-        moment(process)
+        moment()
         before = client.status(self.dataset)
         kill(process)
         wait_for(lambda: client.status(self.dataset)["status_new"] in ("ERROR", "READY"), "an end", _SECONDS)

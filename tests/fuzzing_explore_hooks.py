@@ -153,6 +153,8 @@ def _transaction(case: Case, place: Place, number: int) -> Any:
     if "/data_files/" in case.path:
         return place.transaction
     if not place.transaction or not _has_its_turn(case, number):
+        # One that was begun and holds nothing is refused.
+        _odd.add(case.id)
         return case.path_parameters["transaction_id"]
     begun = _told("GET", f"/ingestion/{place.id}/data_files")["trans_id"]
     _HTTP.post(f"/ingestion/{place.id}/data_files/{begun}", files={"files": ("one.png", PICTURES[0])})

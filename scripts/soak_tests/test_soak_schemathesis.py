@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -27,7 +28,8 @@ KEPT = 48 * 2**20
 
 @pytest.mark.parametrize(("with_keys", "share"), [(False, 0.5), (True, 0.5)], ids=["open", "with keys"])
 def test_made_up_requests_are_answered_as_declared(tmp_path: Path, with_keys: bool, share: float) -> None:
-    with fuzzed_server(tmp_path, keys=with_keys) as (server, world):
+    # What is kept on purpose is small, so that what is kept by mistake shows.
+    with fuzzed_server(tmp_path, keys=with_keys, page_cache_bytes=2**20) as (server, world):
         warm_up(server, world)
         before = server.memory()
         seed = str(random.SystemRandom().randrange(2**32))
@@ -54,3 +56,18 @@ def warm_up(server: RunningServer, world: World) -> None:
                 anchor = client.post(f"/dataset/{place.id}/search-image-similarity", files=file).json()
                 for asked in (anchor, {"caption": f"a picture with the number {number}"}, {}):
                     client.get(f"/explore/{place.id}", params=asked).raise_for_status()
+            for kind in ("json", "parquet"):
+                export(client, place.id, kind)
+
+
+def export(client: httpx.Client, dataset: str, kind: str) -> None:
+    """Have an export made."""
+    asked = {"export_format": kind, "include_images": "true"}
+    begun = client.get(f"/dataset/{dataset}/export_context_async", params=asked).json()["id"]
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        state = client.get(f"/dataset/{dataset}/export_status", params={"export_task_id": begun}).json()
+        if state["status"] == "COMPLETED":
+            return
+        time.sleep(0.05)
+    raise AssertionError(state)

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -168,9 +170,10 @@ class Desk:
         for id_ in {*known, INCOMING}:
             self.intake.tidy(id_)
         folder = self.settings.datasets_folder
-        for entry in folder.iterdir() if folder.is_dir() else ():
-            if entry.name not in known and _is_id(entry.name):
-                shutil.rmtree(entry, ignore_errors=True)
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+        gone = [entry for entry in entries if entry.name not in known and _is_id(entry.name)]
+        # Hundreds of thousands of files on a slow disk must not keep the server from starting, or stopping.
+        Thread(target=_remove, args=(gone,), daemon=True).start()
 
     def mount(self) -> None:
         """Serve the datasets that the server was started with.
@@ -234,6 +237,11 @@ async def open_desk(settings: Settings, keys: KeyStore, bodies: BodyReader) -> A
 def _log_failure(task: asyncio.Task[Machinery]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("the engine cannot be loaded", exc_info=error)
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_id(name: str) -> bool:

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from twinlens.engine.errors import TwinLensError
@@ -31,6 +32,7 @@ from twinlens.service.explore.failures import BadRequest, NotFound
 INCOMING = "incoming"
 """In place of a dataset: for requests that make one, or leave nothing."""
 
+_ROWS_AT_ONCE = 10_000
 _STAGING, _UPLOADS, _IMAGES = "staging", "uploads", "images"
 
 
@@ -186,9 +188,11 @@ class Intake:
             return [(name, reason) for name, reason in db.execute(query, (dataset,))]
 
     def annotate(self, dataset: str, annotations: Iterable[Annotation]) -> None:
-        """Remember labels and captions of files."""
-        with self._database.writing() as db:
-            _annotate(db, dataset, annotations)
+        """Remember labels and captions of files, some at a time: others write in between."""
+        rows = iter(annotations)
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            with self._database.writing() as db:
+                _annotate(db, dataset, some)
 
     def hand_over(self, dataset: str, number: int) -> bool:
         """Let ingest have a transaction.

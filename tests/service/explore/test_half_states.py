@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.explore import Client, refusal
-from tests.explore_life import files_below, images_of, jpeg, pictures
+from tests.explore_life import files_below, images_of, jpeg, pictures, wait_for
 from tests.servers import running_server
 from twinlens.service.auth import ANONYMOUS
 from twinlens.service.database import Database
@@ -124,6 +124,9 @@ def test_what_nobody_was_told_of_is_gone(left: Left) -> None:
         assert [each["id"] for each in client.json("/datasets")] == [draft.id]
         for row in (half_made, half_named):
             refusal(client.get(f"/dataset/{row.id}"), 404)
-        kept = {Path(name).name for name in files_below(left.home / "datasets")}
-        assert kept == set(pictures(2))
+
+        def kept() -> set[str]:
+            return {Path(name).name for name in files_below(left.home / "datasets")}
+
+        wait_for(lambda: kept() == set(pictures(2)), "the end of the strays")
         client.upload(draft.id, open_, pictures(1, 5))

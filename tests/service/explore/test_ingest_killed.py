@@ -35,11 +35,11 @@ def test_what_was_acknowledged_outlives_kills_of_servers_and_index_processes(tmp
 
     with doomed.life() as (server, client):
         assert client.status(doomed.dataset)["status_new"] in ("INDEXING", "READ ONLY")
-        assert doomed.kill_worker(server, client, lambda process: time.sleep(chance.uniform(0, 1)))
+        assert doomed.kill_worker(server, client, lambda: time.sleep(chance.uniform(0, 1)))
     with doomed.life() as (server, client):
         catalog = folder_of(server, doomed.dataset) / "index" / "catalog.sqlite"
 
-        def moment(process: int) -> None:
+        def moment() -> None:
             wait_for(lambda: catalog.with_name("catalog.sqlite-wal").exists(), "an open catalog", 120)
 
         doomed.kill_worker(server, client, moment)
