@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -100,7 +99,7 @@ _KEPT_SINCE = 2
 """The format that first has the table of kept images."""
 
 _RECORD = """id, row, unit, root, relative, size, mtime_ns, digest, pixel_digest, width, height, format,
-    exif_tags, sharpness, contrast, brightness, low_information, location"""
+    exif_tags, sharpness, contrast, brightness, low_information"""
 
 
 # Listed files that are neither images as they are known nor failures for good; ?1 source, ?2 retry those.
@@ -133,7 +132,6 @@ class ImageRecord:
         contrast: spread of its colours; decides low_information.
         brightness: mean luma, 0 to 255.
         low_information: flat, blank or nearly constant.
-        source: absolute path of the folder or list it came from; empty where there is no file.
     """
 
     id: str
@@ -152,7 +150,6 @@ class ImageRecord:
     contrast: float
     brightness: float
     low_information: bool
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,10 +535,9 @@ class Catalog:
         self._db.executemany("UPDATE images SET bmh1 = ?2, phash = ?3 WHERE id = ?1", hashes)
 
     def _record(self, row: Sequence[Any]) -> ImageRecord:
-        id_, place, unit, root, relative, *facts, low_information, location = row
+        id_, place, unit, root, relative, *facts, low_information = row
         path = relative.decode() if root is None else self._path(root, relative)
-        source = "" if location is None else sys.intern(self._resolved(location))
-        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information), source]
+        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information)]
         return ImageRecord(*fields)
 
     def _path(self, root: bytes, relative: bytes) -> str:

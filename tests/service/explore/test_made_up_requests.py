@@ -1,8 +1,8 @@
 """`/openapi.json` tells the truth about `/api/v1`: requests are made up from it, and each answer is checked.
 
-The checks are those of schemathesis, on datasets that are there: no 5xx, no status, content type or field that
-is not declared, all verbs of a path in `Allow`, what the document forbids is refused, what it allows is not,
-and nothing is answered without a key. The long run is `scripts/soak`.
+The checks are those of schemathesis, on datasets that are there: no 5xx, no status, content type or field
+that is not declared, all verbs of a path in `Allow`, what the document forbids is refused, what it allows is
+not, and nothing is answered without a key. The long run is `scripts/soak`.
 """
 
 from __future__ import annotations
