@@ -1,11 +1,11 @@
 """Loaded by schemathesis: leads most requests to `/api/v1` to datasets, images and tags that are there.
 
 Requests are changed when they are about to be sent, so that schemathesis judges what is sent: it finds out
-again whether the document allows that. What is put in depends on the request alone, so that a run can be
-repeated.
+again whether the document allows that. What is put in depends on the request, not on chance, so that a run
+can be repeated.
 
 What no schema can say is put right here, where the rest of a request is allowed: that two parameters go
-together, that a text holds a list, that a file is an image.
+together, that a text holds a list, that a file is an image. Some is left wrong, and is then noted as odd.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.pictures import encode, picture
 
 WORLD = World.load(Path(os.environ["FUZZ_WORLD"]))
 RARE = 12
-"""One of so many requests that would have something indexed does: a process works on it for seconds."""
+"""One of so many requests that would have something indexed does: a process works on each for seconds."""
 
 LONGEST_QUERY = 50_000
 """No schema bounds a URL as a whole. What has more than 64 KiB is not read as HTTP, whatever it asks for."""
@@ -52,7 +52,8 @@ _begun: set[str] = set()
 """Operations that have something indexed, once they had."""
 
 _odd: set[str] = set()
-"""Requests that are allowed by the document and need not be served."""
+"""Requests that the document allows and that are refused for what no schema tells: a file that is no image or
+no archive, a folder that the operator did not allow, a transaction that holds nothing yet."""
 
 _HTTP = httpx.Client(
     base_url=WORLD.url + PREFIX,
@@ -76,8 +77,8 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: JsonObjec
         _set_path(case, place, number)
     if ParameterLocation.QUERY in allowed:
         _set_query(case.query, place, number)
-        if "path" in case.query and _has_its_turn(case, number):
-            case.query["path"] = WORLD.folder
+        if "path" in case.query:
+            _set_folder(case, number)
         if "signature" in case.query and number % 5:
             _sign(case, place, number)
     if ParameterLocation.BODY in allowed and isinstance(case.body, dict):
@@ -206,6 +207,13 @@ def _set_query(query: JsonObject, place: Place, number: int) -> None:
         query["export_task_id"] = place.exports[0]
     if "dataset_id" in query and number % 5:
         query["dataset_id"] = WORLD.intake.id
+
+
+def _set_folder(case: Case, number: int) -> None:
+    if _has_its_turn(case, number):
+        case.query["path"] = WORLD.folder
+    else:
+        _odd.add(case.id)
 
 
 def _right_vql(text: str, place: Place, number: int) -> str:

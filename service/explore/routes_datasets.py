@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
 from twinlens import __version__
-from twinlens.engine.catalog import catalog_path
 from twinlens.engine.errors import InvalidValue
 from twinlens.service.explore import describe, schema
 from twinlens.service.explore.datasets import BROWSABLE, Role, Status
@@ -121,7 +121,8 @@ async def list_failures(request: Request, dataset_id: str) -> Response:
         {"file_name": in_utf8(name), "stage": "unpack", "reason": reason, "retryable": False}
         for name, reason in await asyncio.to_thread(desk.intake.left_out, row.id)
     ]
-    if row.status in BROWSABLE or (row.status is Status.ERROR and catalog_path(row.folder).is_file()):
+    has_catalog = row.status is Status.ERROR and await asyncio.to_thread(_has_catalog, row.folder)
+    if row.status in BROWSABLE or has_catalog:
         library = (await desk.machinery()).library
         failures = await library.ask(row, lambda data: data.failures())
         found += [
@@ -182,6 +183,13 @@ async def shares(request: Request, dataset_id: str) -> Response:
     return StrictJson(
         [{"email": desk.name_of(each.api_key), "role": Role(each.role).value} for each in found]
     )
+
+
+def _has_catalog(folder: Path) -> bool:
+    # Imported late: a server without datasets never loads the engine.
+    from twinlens.engine.catalog import catalog_path
+
+    return catalog_path(folder).is_file()
 
 
 async def _grantee(desk: Desk, request: Request) -> str:

@@ -164,7 +164,8 @@ def test_an_unexpected_failure_is_answered_by_contract_and_logged_under_its_id(
     assert dialect.status_code == other.status_code == 500
     assert dialect.json()["status"]["code"] == 500
     assert set(dialect.json()["status"]) == {"code", "text", "request_id", "proc_id"}
-    assert other.json() == {"detail": "the server failed at this request"}
+    where = "its log says more under the request id in the header x-request-id"
+    assert other.json() == {"detail": f"the server failed at this request: {where}"}
     assert "secret detail" not in dialect.text + other.text
     given = dialect.headers["x-request-id"]
     assert dialect.json()["status"]["request_id"] == given

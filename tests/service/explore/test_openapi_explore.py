@@ -313,6 +313,20 @@ def test_it_says_how_a_key_is_shown_and_whether_one_is_needed(tmp_path: Path) ->
         assert word in scheme["description"]
 
 
+def test_other_verbs_are_told_which_are_served(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        for path, verbs in (
+            (f"/dataset/{ID}", "DELETE, GET"),
+            (f"/dataset/{ID}/keepers", "DELETE, GET, POST"),
+            ("/process", "GET, POST"),
+            ("/process/add_media", "GET"),
+            (f"/manage/{ID}/invite", "DELETE, PUT"),
+        ):
+            answer = httpx.patch(f"{server.url}{PREFIX}{path}", verify=False)
+            assert (answer.status_code, answer.headers.get_list("allow")) == (405, [verbs])
+            assert answer.json() == {"detail": "PATCH is not served here: /docs shows what is"}
+
+
 # -- the filter language ---------------------------------------------------------------------------
 
 ID = "300dad2c-1234-41f1-8483-5a879df30de4"

@@ -17,11 +17,13 @@ from twinlens.service.explore.values import (
     canonical_uuid,
     fraction,
     fraction_in_text,
+    name_in_text,
     number_in_text,
     plain_text,
     several,
     shown,
     strict_json,
+    truth_in_text,
 )
 
 ID = "300dad2c-1234-11f1-8483-5a879df30de4"
@@ -241,6 +243,30 @@ def test_any_text_is_json_or_refused(text: str) -> None:
     except InvalidValue:
         return
     assert value == json.loads(text)
+
+
+# -- names and truths -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a", "猫 と 犬", "👨\u200d👩\u200d👧", "x" * 20, "no\xa0break"])
+def test_names_are_taken_in_any_script(name: str) -> None:
+    assert name_in_text("name", name, 20) == name
+    assert name_in_text("name", f" {name}"[:20], 20) == f" {name}"[:20].strip()
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 21, "a\nb", "a\x00", "a\x7f", "a\x85b", "\ud800"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidValue, match="name takes a name of 1 to 20 characters without control"):
+        name_in_text("name", name, 20)
+
+
+def test_truths_are_words_or_digits() -> None:
+    assert [truth_in_text("x", text) for text in ("true", "True", "1", "FALSE", "0")] == [True] * 3 + [
+        False
+    ] * 2
+    for text in ("", "yes", "2", "null", " true"):
+        with pytest.raises(InvalidValue, match="x takes true or false, not"):
+            truth_in_text("x", text)
 
 
 # -- messages -------------------------------------------------------------------------------------
