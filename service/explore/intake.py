@@ -13,12 +13,11 @@ dataset by one commit and one rename, which is made up for where a kill came bet
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +27,7 @@ from twinlens.engine.storage import storage_errors
 from twinlens.service.database import Database
 from twinlens.service.explore.annotation_files import Annotation
 from twinlens.service.explore.failures import BadRequest, NotFound
+from twinlens.service.explore.moves import folders_in, move, numbered, removed_on_failure
 
 INCOMING = "incoming"
 """In place of a dataset: for requests that make one, or leave nothing."""
@@ -128,7 +128,7 @@ class Intake:
         Raises:
             NotFound: the transaction was handed over meanwhile.
         """
-        with _placed() as folders, self._database.writing() as db:
+        with removed_on_failure() as folders, self._database.writing() as db:
             if _processed(db, dataset, number):
                 raise NotFound(f"transaction {number} was processed: begin another with GET .../data_files")
             again = db.execute(
@@ -148,7 +148,7 @@ class Intake:
         """
         if not delivery.files:
             raise BadRequest("no image was sent: labels come with images, or by the calls of ingestion")
-        with _placed() as folders, self._database.writing() as db:
+        with removed_on_failure() as folders, self._database.writing() as db:
             again = db.execute(
                 "SELECT uploads.number FROM uploads JOIN transactions ON trans = transactions.number"
                 " WHERE dataset = ? AND processed AND digest = ? AND NOT answered",
@@ -166,15 +166,16 @@ class Intake:
             "INSERT INTO uploads (trans, digest, files) VALUES (?, ?, ?)",
             (number, delivery.digest, delivery.files),
         )
+        upload = int(added.lastrowid or 0)
         _annotate(db, dataset, delivery.annotations)
         left_out = ((dataset, name, reason) for name, reason in delivery.left_out)
         db.executemany("INSERT OR REPLACE INTO left_out VALUES (?, ?, ?)", left_out)
         place = self.home(dataset) / _UPLOADS / str(number)
         with storage_errors(self.home(dataset)):
             place.mkdir(parents=True, exist_ok=True)
-            placed.append(place / _name(added.lastrowid))
-            _move(delivery.folder, placed[-1])
-        return int(added.lastrowid or 0)
+            placed.append(place / numbered(upload))
+            move(delivery.folder, placed[-1])
+        return upload
 
     def answered(self, upload: int) -> None:
         """The client was told: the same content from now on is another upload."""
@@ -225,7 +226,7 @@ class Intake:
             for (number,) in handed_over:
                 waiting = home / _UPLOADS / str(number)
                 if waiting.is_dir():
-                    _move(waiting, home / _IMAGES / _name(number))
+                    move(waiting, home / _IMAGES / numbered(number))
 
     def holds_any(self, dataset: str) -> bool:
         """True if something was ever handed over."""
@@ -239,7 +240,7 @@ class Intake:
             handed_over = db.execute(
                 "SELECT number FROM transactions WHERE dataset = ? AND processed", (dataset,)
             ).fetchall()
-        waiting = {folder.name for folder in _folders_in(self.home(dataset) / _UPLOADS)}
+        waiting = {folder.name for folder in folders_in(self.home(dataset) / _UPLOADS)}
         return not any(str(number) in waiting for (number,) in handed_over)
 
     def tidy(self, dataset: str) -> None:
@@ -252,23 +253,11 @@ class Intake:
                 " WHERE dataset = ?",
                 (dataset,),
             ).fetchall()
-        kept = {(str(trans), _name(number)) for trans, number in known}
-        for trans in _folders_in(home / _UPLOADS):
-            for upload in _folders_in(trans):
+        kept = {(str(trans), numbered(number)) for trans, number in known}
+        for trans in folders_in(home / _UPLOADS):
+            for upload in folders_in(trans):
                 if (trans.name, upload.name) not in kept:
                     shutil.rmtree(upload, ignore_errors=True)
-
-
-@contextmanager
-def _placed() -> Iterator[list[Path]]:
-    """Folders that are removed again where what they are part of fails, its commit included."""
-    folders: list[Path] = []
-    try:
-        yield folders
-    except BaseException:
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _exists(db: sqlite3.Connection, dataset: str) -> bool:
@@ -299,24 +288,3 @@ def _annotate(db: sqlite3.Connection, dataset: str, annotations: Iterable[Annota
     if rows:
         db.executemany("INSERT OR IGNORE INTO annotations VALUES (?, ?, ?, ?)", rows)
         db.execute("UPDATE datasets SET edition = edition + 1 WHERE id = ?", (dataset,))
-
-
-def _name(number: int | None) -> str:
-    """Names that sort as their numbers do: ingest takes files by name."""
-    return f"{number:010d}"
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename, and have it on disk."""
-    os.rename(source, target)
-    for folder in {source.parent, target.parent}:
-        with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []

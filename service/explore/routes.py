@@ -22,6 +22,7 @@ from twinlens.engine.errors import (
 from twinlens.service.bodies import BodyTooLarge, Busy, TooSlow
 from twinlens.service.explore import (
     routes_annotations,
+    routes_creation,
     routes_datasets,
     routes_explore,
     routes_exports,
@@ -38,6 +39,7 @@ _PARTS = tuple(
     part.routes
     for part in (
         routes_ingestion,
+        routes_creation,
         routes_datasets,
         routes_explore,
         routes_media,

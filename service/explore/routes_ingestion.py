@@ -1,30 +1,21 @@
-"""How datasets come to be: uploads in four calls, archives, folders of the operator; more images later."""
+"""How files come into datasets: uploads in four calls, and more of them later."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.background import BackgroundTask
 
-from twinlens.engine.errors import InvalidValue, TwinLensError
+from twinlens.engine.errors import InvalidValue
 from twinlens.service.explore import describe, schema
 from twinlens.service.explore.datasets import DatasetRow, Kind, Status
-from twinlens.service.explore.deliveries import (
-    ARCHIVES,
-    FILES,
-    delivery_of_archive,
-    delivery_of_files,
-    receive,
-)
+from twinlens.service.explore.deliveries import FILES, delivery_of_archive, delivery_of_files, receive
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import BadRequest, Conflict, Forbidden, NotFound
-from twinlens.service.explore.intake import INCOMING, Delivery
-from twinlens.service.explore.roots import NO_S3, allowed_folder
+from twinlens.service.explore.intake import Delivery
+from twinlens.service.explore.roots import NO_S3
 from twinlens.service.explore.uploads import Upload
 from twinlens.service.explore.values import name_in_text, truth_in_text
 from twinlens.service.explore.work import Task
@@ -32,7 +23,9 @@ from twinlens.service.json_answers import StrictJson
 
 routes = APIRouter(tags=["ingestion"])
 _LONGEST_NAME = 255
-_NAME = describe.name(_LONGEST_NAME)
+NAME = describe.name(_LONGEST_NAME)
+"""Schema of the name of a dataset."""
+
 _ONE_SOURCE = "Exactly one media source must be provided: files[], s3_uri, or archive"
 
 
@@ -41,7 +34,7 @@ _ONE_SOURCE = "Exactly one media source must be provided: files[], s3_uri, or ar
     response_model=schema.Created,
     responses=describe.failures(400, 422),
     summary="Begin a dataset that files are uploaded to",
-    openapi_extra={"parameters": [describe.query("dataset_name", _NAME, "For people.", required=True)]},
+    openapi_extra={"parameters": [describe.query("dataset_name", NAME, "For people.", required=True)]},
 )
 async def new_dataset(request: Request) -> Response:
     """It is a DRAFT until files were uploaded and processed."""
@@ -69,7 +62,7 @@ async def data_files(request: Request, dataset_id: str) -> Response:
     """Any number of requests may upload files to it."""
     desk = _desk(request)
     row = desk.dataset(request, dataset_id, change=True)
-    _check_takes_files(row)
+    check_takes_files(row)
     return StrictJson({"trans_id": await asyncio.to_thread(desk.intake.begin, row.id)})
 
 
@@ -115,119 +108,6 @@ async def process_files(request: Request, dataset_id: str, transaction_id: str) 
     return Response(status_code=202)
 
 
-_PROCESS: dict[str, Any] = {
-    "response_model": schema.Processing,
-    "responses": {
-        **describe.failures(),
-        400: {"model": schema.ProcessingFailed, "description": "A wrong path."},
-    },
-    "summary": "Make a dataset of a folder of the operator",
-    "openapi_extra": {
-        "parameters": [
-            describe.query(
-                "path", {"type": "string"}, "A folder below those that are allowed.", required=True
-            ),
-            describe.query("name", _NAME, "Of the dataset; that of the folder if not given."),
-        ]
-    },
-}
-
-
-@routes.get("/process", **_PROCESS)
-@routes.post("/process", **_PROCESS)
-async def process(request: Request) -> Response:
-    """Its files stay where they are and are never changed."""
-    desk = _desk(request)
-    caller = desk.caller(request)
-    try:
-        folder = _folder(desk, request.query_params.get("path"))
-        name = checked_name("name", request.query_params.get("name") or folder.name)
-    except (InvalidValue, BadRequest) as error:
-        return _process_failed(error)
-    row = await _dataset_of_folder(desk, caller.owner, name, folder)
-    return StrictJson(
-        {
-            "status": "success",
-            "message": "Dataset processing started",
-            "dataset_id": row.id,
-            "name": row.name,
-        }
-    )
-
-
-@routes.get(
-    "/process/add_media",
-    status_code=202,
-    response_class=Response,
-    responses={
-        **describe.failures(403, 404, 409),
-        400: {"model": schema.ProcessingFailed, "description": "A wrong path."},
-    },
-    summary="Add a folder of the operator to a dataset",
-    openapi_extra={
-        "parameters": [
-            describe.query("dataset_id", describe.UUID, "The dataset.", required=True),
-            describe.query(
-                "path", {"type": "string"}, "A folder below those that are allowed.", required=True
-            ),
-        ]
-    },
-)
-async def process_add_media(request: Request) -> Response:
-    """Poll the status of the dataset until it is READY."""
-    desk = _desk(request)
-    row = desk.dataset(request, request.query_params.get("dataset_id", ""), change=True)
-    _check_takes_files(row)
-    try:
-        folder = _folder(desk, request.query_params.get("path"))
-    except (InvalidValue, BadRequest) as error:
-        return _process_failed(error)
-
-    def bring() -> None:
-        _check_idle(desk.datasets.find(row.id))
-        desk.datasets.add_source(row.id, folder)
-
-    await desk.supervisor.submit(row.id, Task.ADD, compare=True, bring=bring)
-    return Response(status_code=202)
-
-
-@routes.post(
-    "/dataset",
-    response_model=schema.Created,
-    responses=describe.failures(400, 422),
-    summary="Make a dataset of an archive, or of a folder of the operator",
-    openapi_extra=describe.multipart(
-        {
-            "dataset_name": _NAME,
-            "archive": {**describe.FILE, "description": describe.EXTENSION + describe.ARCHIVE["description"]},
-            "bucket_path": {
-                "type": "string",
-                "description": describe.EXTENSION + "a folder that this server may read; no S3.",
-            },
-        },
-        "dataset_name",
-        oneOf=[{"required": ["archive"]}, {"required": ["bucket_path"]}],
-    ),
-)
-async def create_dataset(request: Request) -> Response:
-    """An archive is a ZIP or a tar, compressed or not."""
-    desk = _desk(request)
-    caller = desk.caller(request)
-    async with desk.intake.staging(INCOMING) as folder:
-        sent = await receive(request, folder, desk.settings, fields=(), archives=ARCHIVES)
-        name = checked_name("dataset_name", sent.fields.get("dataset_name"))
-        place = sent.fields.get("bucket_path") or sent.fields.get("bucket_name")
-        if bool(place) == bool(sent.files):
-            raise BadRequest("exactly one of an archive and a bucket_path makes a dataset")
-        if place:
-            source = _folder(desk, place)
-            row = await _dataset_of_folder(desk, caller.owner, name, source)
-        else:
-            delivery = await asyncio.to_thread(delivery_of_archive, sent, folder, desk.settings)
-            row = await _dataset_of_delivery(desk, caller.owner, name, delivery)
-    return StrictJson({"dataset_id": row.id, "id": row.id})
-
-
 @routes.post(
     "/dataset/{dataset_id}/add_media",
     status_code=202,
@@ -247,8 +127,8 @@ async def add_media(request: Request, dataset_id: str) -> Response:
     """They take part in clusters after a reindex, which `auto_reindex` asks for at once."""
     desk = _desk(request)
     row = desk.dataset(request, dataset_id, change=True)
-    _check_takes_files(row)
-    _check_idle(row)
+    check_takes_files(row)
+    check_idle(desk, row.id)
     async with desk.intake.staging(row.id) as folder:
         sent = await receive(request, folder, desk.settings, fields=FILES, archives=("archive",))
         auto = truth_in_text("auto_reindex", sent.fields.get("auto_reindex") or "false")
@@ -256,7 +136,7 @@ async def add_media(request: Request, dataset_id: str) -> Response:
 
         def bring() -> int:
             # Looked at again: another request may have begun meanwhile.
-            _check_idle(desk.datasets.find(row.id))
+            check_idle(desk, row.id)
             return desk.intake.deliver_at_once(row.id, delivery)
 
         taken = await desk.supervisor.submit(row.id, Task.ADD, compare=auto, bring=bring)
@@ -301,28 +181,37 @@ def _desk(request: Request) -> Desk:
     return desk
 
 
-def _folder(desk: Desk, path: str | None) -> Path:
-    return allowed_folder(path, desk.settings.allowed_roots, desk.settings.home)
-
-
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise NotFound(f"Transaction {text[:100]} not found")
     return int(text)
 
 
-def _check_takes_files(row: DatasetRow) -> None:
+def check_takes_files(row: DatasetRow) -> None:
+    """See that files may be added to a dataset.
+
+    Raises:
+        Forbidden: it was made on the command line.
+    """
     if row.kind is Kind.MOUNT:
         raise Forbidden(
             "Add media feature is not enabled for a dataset made on the command line: use `twinlens index`"
         )
 
 
-def _check_idle(row: DatasetRow) -> None:
+def check_idle(desk: Desk, id_: str) -> None:
+    """See that a dataset takes an addition now.
+
+    Raises:
+        NotFound: it is gone.
+        Conflict: it has a job, or is in a state that takes none.
+    """
+    row = desk.datasets.find(id_)
     if row.status in (Status.READY, Status.PARTIAL_INDEX):
         return
     if row.status is Status.READ_ONLY:
-        raise Conflict("Operation 'add_media' is blocked while MEDIA_ADDITION task is running")
+        task = desk.work.open_task(id_) or Task.ADD
+        raise Conflict(f"Operation 'add_media' is blocked while {task} task is running")
     raise Conflict(f"Operation 'add_media' needs a dataset that is READY, and this one is {row.status}")
 
 
@@ -337,35 +226,6 @@ def _delivery(desk: Desk, sent: Upload, folder: Path) -> Delivery:
     return delivery_of_files(sent, folder, desk.settings)
 
 
-async def _dataset_of_delivery(desk: Desk, owner: str, name: str, delivery: Delivery) -> DatasetRow:
-    def bring(row: DatasetRow) -> None:
-        desk.intake.answered(desk.intake.deliver_at_once(row.id, delivery))
-
-    return await _dataset_with(desk, owner, name, Kind.UPLOAD, bring)
-
-
-async def _dataset_of_folder(desk: Desk, owner: str, name: str, folder: Path) -> DatasetRow:
-    def bring(row: DatasetRow) -> None:
-        desk.datasets.add_source(row.id, folder)
-
-    return await _dataset_with(desk, owner, name, Kind.FOLDER, bring)
-
-
-async def _dataset_with(
-    desk: Desk, owner: str, name: str, kind: Kind, bring: Callable[[DatasetRow], None]
-) -> DatasetRow:
-    """A dataset, what it is made of, and its job: all of that or nothing."""
-    folders = desk.settings.datasets_folder
-    row = await asyncio.to_thread(desk.datasets.create, owner, name, kind, folders, status=Status.INDEXING)
-    try:
-        await desk.supervisor.submit(row.id, Task.CREATE, compare=True, bring=lambda: bring(row))
-    except BaseException:
-        with suppress(TwinLensError):
-            await desk.delete(row)
-        raise
-    return row
-
-
 async def _accepted(desk: Desk, request: Request, taken: int) -> Response:
     """202, and once the client has it, the same files sent again are other files.
 
@@ -376,8 +236,3 @@ async def _accepted(desk: Desk, request: Request, taken: int) -> Response:
     return Response(
         status_code=202, background=BackgroundTask(asyncio.to_thread, desk.intake.answered, taken)
     )
-
-
-def _process_failed(error: Exception) -> Response:
-    content: dict[str, Any] = {"status": "error", "message": "Invalid path specified", "detail": str(error)}
-    return StrictJson(content, status_code=400)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from twinlens.engine.errors import TwinLensError
+from twinlens.engine.errors import StorageFull, TwinLensError
 from twinlens.service.explore.annotation_files import Annotation, is_annotation_file
 from twinlens.service.explore.annotation_process import annotations_of
 from twinlens.service.explore.datasets import DatasetRow, DatasetStore, Status
@@ -24,7 +25,7 @@ from twinlens.service.explore.failures import Conflict, NotFound
 from twinlens.service.explore.index_process import run_index_process
 from twinlens.service.explore.intake import Intake
 from twinlens.service.explore.work import Job, JobState, Task, WorkList
-from twinlens.service.explore.worker import Order
+from twinlens.service.explore.worker import NO_ROOM, Order
 from twinlens.service.settings import Settings
 
 log = logging.getLogger("twinlens.service")
@@ -176,6 +177,8 @@ class Supervisor:
             await asyncio.to_thread(self._finish, job, row, done)
         except NotFound:
             return
+        except StorageFull as error:
+            await self._fail(job, str(error), told=NO_ROOM)
         except TwinLensError as error:
             await self._fail(job, str(error))
         except OSError as error:
@@ -234,19 +237,23 @@ class Supervisor:
             self._work.set_state(job, JobState.DONE)
             self._work.add(row.id, Task.ADD, compare=True)
 
-    async def _fail(self, job: Job, reason: str) -> None:
+    async def _fail(self, job: Job, reason: str, *, told: str | None = None) -> None:
         """Write down why a job failed, as soon as there is room to: a full disk is why jobs fail."""
         log.error("indexing failed", extra={"fields": {"dataset": job.dataset, "reason": reason}})
         seconds = _SECONDS_TO_NEXT_TRY
         while True:
             try:
-                await asyncio.to_thread(self._write_failure, job, reason)
+                await asyncio.to_thread(self._write_failure, job, told or self._without_home(reason))
                 return
             except TwinLensError as error:
                 fields = {"dataset": job.dataset, "reason": str(error)}
                 log.error("the end of a job cannot be written down", extra={"fields": fields})
                 await asyncio.sleep(seconds)
                 seconds = min(2 * seconds, _MOST_SECONDS_TO_NEXT_TRY)
+
+    def _without_home(self, reason: str) -> str:
+        """Clients need not know where the server keeps what it has; its log does."""
+        return reason.replace(f"{self._settings.home}{os.sep}", "")
 
     def _write_failure(self, job: Job, reason: str) -> None:
         with self._changing:

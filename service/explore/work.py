@@ -70,6 +70,13 @@ class WorkList:
             )
             return Job(int(added.lastrowid or 0), dataset, task, compare)
 
+    def open_task(self, dataset: str) -> Task | None:
+        """Why a dataset is being indexed, or waits to be; None if it is not."""
+        query = "SELECT task FROM jobs WHERE dataset = ? AND state IN (?, ?)"
+        with self._database.reading() as db:
+            found = db.execute(query, (dataset, JobState.WAITING, JobState.RUNNING)).fetchone()
+        return None if found is None else Task(found[0])
+
     def join(self, dataset: str, *, compare: bool) -> bool:
         """Let a job that waits do more; False if the dataset has none that waits."""
         with self._database.writing() as db:

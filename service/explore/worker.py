@@ -22,6 +22,8 @@ _NICENESS = 10
 _SECONDS_BETWEEN_REPORTS = 0.25
 _SECONDS_FOR_THE_LOCK = 15.0
 _NAMED_FAILURES = 3
+NO_ROOM = "no room is left on the disk of the server: free some, and a POST to .../reindex goes on"
+"""What clients are told, who need not know where the server keeps what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,13 @@ def main() -> int:
     os.nice(_NICENESS)
     order = Order.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_the_server, daemon=True).start()
-    from twinlens.engine.errors import TwinLensError
+    from twinlens.engine.errors import StorageFull, TwinLensError
 
     try:
         _say(done=_follow(order))
+    except StorageFull:
+        _say(failed=NO_ROOM)
+        return 1
     except TwinLensError as error:
         _say(failed=str(error))
         return 1

@@ -15,7 +15,7 @@ from tests.servers import RunningServer
 
 MIB = 2**20
 SIZE = 24 * MIB
-FULL = "no room left"
+FULL = "no room is left"
 
 
 @pytest.fixture

@@ -23,10 +23,14 @@ def test_what_was_acknowledged_outlives_kills_of_servers_and_index_processes(tmp
     sender = Sender(doomed.dataset, sent, pause=0.2, chance=chance)
     sender.start()
 
-    doomed.kill_server(sender, 1.0)
+    with doomed.life(sender) as (server, _):
+        wait_for(lambda: len(sender.acknowledged) >= 40, "some uploads")
+        server.process.kill()
+        server.process.wait(60)
+    assert len(sender.acknowledged) < IMAGES
     with doomed.life(sender) as (server, client):
-        sender.join(60)
-        assert not sender.is_alive() and sender.lost
+        sender.join(120)
+        assert len(sender.acknowledged) == IMAGES and not sender.is_alive()
         wait_for(lambda: workers(server.process.pid), "an index process")
         # Not before it has something to lose.
         wait_for(lambda: client.status(doomed.dataset)["progress"] > 0, "some progress", 120)

@@ -121,8 +121,8 @@ def test_a_folder_that_cannot_be_written_is_served(tmp_path: Path) -> None:
     ):
         (dataset,) = [each["id"] for each in client.json("/datasets")]
         assert all_names(client.explore(dataset, [duplicates(0.95)])) == [{A, B}]
-        said = refusal(client.post(f"/dataset/{dataset}/rejections", json={"pairs": [[A, B]]}), 503)
-        assert "cannot be written" in said
+        said = refusal(client.post(f"/dataset/{dataset}/rejections", json={"pairs": [[A, B]]}), 409)
+        assert "read-only" in said
 
 
 # -- refusals --------------------------------------------------------------------------------------
