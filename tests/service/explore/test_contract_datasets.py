@@ -16,7 +16,7 @@ DATASET = [
     *("id", "display_name", "description", "source_type", "owned_by", "created_at", "status", "status_new"),
     *("progress", "n_images", "n_videos", "n_objects", "fatal_error_msg", "source_dataset_id"),
 ]
-NOBODY = str(uuid.uuid4())
+NOBODY = "b9eeab12-2b10-4956-a8bf-f8b8fabf32bf"
 
 
 @pytest.fixture

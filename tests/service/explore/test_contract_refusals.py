@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.explore import JsonObject, Lab, duplicates, issue, labels, refusal, tags, text, uniqueness
 
-NOBODY = str(uuid.uuid4())
+NOBODY = "b9eeab12-2b10-4956-a8bf-f8b8fabf32bf"
 
 
 @pytest.fixture(scope="module", autouse=True)

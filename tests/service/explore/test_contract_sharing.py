@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.explore import Client, Lab, done, duplicates, refusal
 
-NOBODY = str(uuid.uuid4())
+NOBODY = "b9eeab12-2b10-4956-a8bf-f8b8fabf32bf"
 
 
 # -- whose it is -----------------------------------------------------------------------------------
@@ -65,8 +64,8 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("PUT", "/manage/{}/invite", {"grant_to_user_email": "bob"}),
     ("DELETE", "/manage/{}/invite", {"grant_to_user_email": "bob"}),
     ("POST", "/dataset/{}/tags", {"name": "mine"}),
-    ("POST", "/dataset/{}/rejections", {"pairs": [[NOBODY, str(uuid.uuid4())]]}),
-    ("DELETE", "/dataset/{}/rejections", {"pairs": [[NOBODY, str(uuid.uuid4())]]}),
+    ("POST", "/dataset/{}/rejections", {"pairs": [[NOBODY, "8a038477-98f0-42ed-8ba5-9a28562a26eb"]]}),
+    ("DELETE", "/dataset/{}/rejections", {"pairs": [[NOBODY, "8a038477-98f0-42ed-8ba5-9a28562a26eb"]]}),
     ("POST", "/dataset/{}/keepers", {"media_ids": [NOBODY]}),
     ("DELETE", "/dataset/{}/keepers", {"media_ids": [NOBODY]}),
 ]
