@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ _KEPT_SINCE = 2
 """The format that first has the table of kept images."""
 
 _RECORD = """id, row, unit, root, relative, size, mtime_ns, digest, pixel_digest, width, height, format,
-    exif_tags, sharpness, contrast, brightness, low_information"""
+    exif_tags, sharpness, contrast, brightness, low_information, location"""
 
 
 # Listed files that are neither images as they are known nor failures for good; ?1 source, ?2 retry those.
@@ -132,6 +133,7 @@ class ImageRecord:
         contrast: spread of its colours; decides low_information.
         brightness: mean luma, 0 to 255.
         low_information: flat, blank or nearly constant.
+        source: absolute path of the folder or list it came from; empty where there is no file.
     """
 
     id: str
@@ -150,6 +152,7 @@ class ImageRecord:
     contrast: float
     brightness: float
     low_information: bool
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,9 +538,10 @@ class Catalog:
         self._db.executemany("UPDATE images SET bmh1 = ?2, phash = ?3 WHERE id = ?1", hashes)
 
     def _record(self, row: Sequence[Any]) -> ImageRecord:
-        id_, place, unit, root, relative, *facts, low_information = row
+        id_, place, unit, root, relative, *facts, low_information, location = row
         path = relative.decode() if root is None else self._path(root, relative)
-        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information)]
+        source = "" if location is None else sys.intern(self._resolved(location))
+        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information), source]
         return ImageRecord(*fields)
 
     def _path(self, root: bytes, relative: bytes) -> str:

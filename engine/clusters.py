@@ -72,7 +72,7 @@ def cluster(
     check_threshold(threshold)
 
     def complete(units: Numbers) -> list[Numbers]:
-        if _is_clique(hood, weights, units):
+        if is_clique(hood, weights, units):
             return [units]
         if len(units) > CONTRACTED_ABOVE:
             return link_contracted(oracle, hood, units, threshold, limit=max_pairs, device=device)
@@ -88,7 +88,7 @@ def cluster(
     }
     if method not in methods:
         raise InvalidValue(f"no cluster method {method!r}: choose from {', '.join(methods)}")
-    parts = (part for units in _components(hood, weights) for part in methods[method](units))
+    parts = (part for units in twin_components(hood, weights) for part in methods[method](units))
     clusters = [part for part in parts if weights[part].sum() >= 2]
     return sorted(clusters, key=lambda units: int(units.min()))
 
@@ -98,13 +98,13 @@ def cluster_id(member_ids: Sequence[str]) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\n".join(sorted(member_ids))))
 
 
-def _components(hood: Neighbourhood, weights: Numbers) -> list[Numbers]:
+def twin_components(hood: Neighbourhood, weights: Numbers) -> list[Numbers]:
     """The units of each component that holds at least two images."""
     units = np.flatnonzero((hood.degree > 0) | (weights >= 2))
     return split_by_label(units, hood.labels[units])
 
 
-def _is_clique(hood: Neighbourhood, weights: Numbers, units: Numbers) -> bool:
+def is_clique(hood: Neighbourhood, weights: Numbers, units: Numbers) -> bool:
     """True if all pairs of a component are edges, as in most: from two units to a burst of thousands."""
     return bool((hood.degree[units] + weights[units] == weights[units].sum()).all())
 
@@ -116,12 +116,7 @@ def _star(oracle: Similarities, ranked: Numbers, threshold: float) -> list[Numbe
         return oracle.edges(units, keepers, threshold)
 
     keepers = greedy_cover(ranked, covers).centres
-    nearest = np.concatenate(
-        [
-            _most_similar(oracle, ranked[span], keepers, threshold)
-            for span in spans(0, len(ranked), _UNITS_AT_ONCE)
-        ]
-    )
+    nearest = most_similar(oracle, ranked, keepers, threshold)
     stars = split_by_label(ranked, nearest)
     return [
         np.append(keeper, np.sort(star[star != keeper]))
@@ -129,8 +124,23 @@ def _star(oracle: Similarities, ranked: Numbers, threshold: float) -> list[Numbe
     ]
 
 
+def most_similar(oracle: Similarities, units: Numbers, keepers: Numbers, threshold: float) -> Numbers:
+    """Position of each unit's most similar keeper, the earlier one of equals: int64 [k].
+
+    Args:
+        oracle: similarities of all units.
+        units: int64 [k].
+        keepers: int64 [m], at least one.
+        threshold: linked pairs are at least that similar.
+    """
+    parts = (
+        _most_similar(oracle, units[span], keepers, threshold)
+        for span in spans(0, len(units), _UNITS_AT_ONCE)
+    )
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
 def _most_similar(oracle: Similarities, units: Numbers, keepers: Numbers, threshold: float) -> Numbers:
-    """Position of each unit's most similar keeper, the earlier one of equals: int64 [k]."""
     best, position = np.full(len(units), -np.inf), np.zeros(len(units), dtype=np.int64)
     for span in spans(0, len(keepers), _KEEPERS_AT_ONCE):
         strengths = oracle.strengths(units, keepers[span], threshold)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from twinlens.engine.keeper import DEFAULT_RULES, RULES
+from twinlens.engine.keeper import DEFAULT_RULES, RULE_FORMS
 from twinlens.engine.results import MAX_PAIRS, EvidenceMode, Linkage
 from twinlens.service import console, documents, output
 from twinlens.service.cli_options import EXIT_INPUT, JsonOption
@@ -43,7 +43,7 @@ EvidenceOption = Annotated[
     EvidenceMode, typer.Option("--evidence", help="any: near-equal hashes make twins as well.")
 ]
 KeepOption = Annotated[
-    str, typer.Option("--keep", help=f"Rules that choose the copy to keep, of {', '.join(RULES)}.")
+    str, typer.Option("--keep", help=f"Rules that choose the copy to keep, of {', '.join(RULE_FORMS)}.")
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Decoding threads.")]
 HashesOption = Annotated[

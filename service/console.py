@@ -25,19 +25,27 @@ from twinlens.service.output import totals
 from twinlens.service.table import shown
 
 if TYPE_CHECKING:
+    from twinlens.engine.curation import Plan
     from twinlens.engine.dataset import Dataset
     from twinlens.engine.ingest import IngestReport, OnProgress
     from twinlens.engine.ingest import Progress as Step
     from twinlens.engine.leaks import Leaks
     from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
     from twinlens.models import KnownModel
+    from twinlens.service.curation_answers import Applied
     from twinlens.service.keys import Key, NewKey
     from twinlens.service.report import Report
 
 _CLUSTERS_SHOWN = 20
 _MEMBERS_SHOWN = 8
 _ROWS_SHOWN = 20
-_STAGES = {"index": "reading images", "compare": "comparing"}
+_STAGES = {
+    "index": "reading images",
+    "compare": "comparing",
+    "measure": "looking at copies",
+    "apply": "applying",
+    "undo": "restoring",
+}
 _EVIDENCE = {
     "bytes": "identical bytes",
     "pixels": "identical pixels",
@@ -202,6 +210,51 @@ def leaks_summary(leaks: Leaks) -> str:
         f"{len(leaks):,} leaks at {at}: {leaks.leaked_test:,} of {test:,} test images are like "
         f"{leaks.leaked_train:,} of {train:,} training images"
     )
+
+
+def print_plan(plan: Plan, notices: Sequence[str], unseen: Sequence[str], applied: Applied | None) -> None:
+    """The answer of `curate`."""
+    out = _out()
+    for notice in notices:
+        print_notice(notice)
+    for removal in plan.remove[:_ROWS_SHOWN]:
+        out.print(
+            f"  {removal.similarity:.4f}  {_path(removal.image.path)}  goes for  {_path(removal.twin.path)}"
+            f"  ({_safe(removal.rule)})"
+        )
+    _print_rest(out, len(plan.remove) - _ROWS_SHOWN, "to remove (--out writes all)")
+    for conflict in plan.conflicts[:_ROWS_SHOWN]:
+        out.print(f"  both protected: {_path(conflict.image.path)} and {_path(conflict.twin.path)}")
+    _print_rest(out, len(plan.conflicts) - _ROWS_SHOWN, "protected twins")
+    for path in unseen[:_ROWS_SHOWN]:
+        out.print(f"  could not be looked at: {_path(path)}")
+    _print_rest(out, len(unseen) - _ROWS_SHOWN, "files that could not be looked at")
+    out.print(
+        f"at {plan.threshold:g}: [bold]{len(plan.keep):,}[/] images stay, [bold]{len(plan.remove):,}[/] go "
+        f"({plan.freed_bytes / 1e6:,.1f} MB)"
+    )
+    if applied is not None:
+        print_applied(applied)
+    elif plan.remove:
+        out.print("nothing was touched: --apply trash does it")
+
+
+def print_applied(applied: Applied) -> None:
+    """The answer of `curate --undo` and `--continue`, and of `--apply` the last part."""
+    out = _out()
+    for step, reason in applied.outcome.refused[:_ROWS_SHOWN]:
+        out.print(f"  [yellow]{_path(step.file.path)}[/] {_safe(reason)}")
+    _print_rest(out, len(applied.outcome.refused) - _ROWS_SHOWN, "files that were left alone")
+    out.print(applied_summary(applied))
+
+
+def applied_summary(applied: Applied) -> str:
+    """One or two sentences."""
+    action, done = applied.journal.heading.action.value, len(applied.outcome.done)
+    refused = f", {len(applied.outcome.refused):,} could not be" if applied.outcome.refused else ""
+    if applied.undone:
+        return f"{action}: {done:,} files restored{refused}"
+    return f"{action}: {done:,} files done{refused}. Journal: {_path(str(applied.journal.path))}"
 
 
 def print_hashes(images: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:

@@ -29,8 +29,17 @@ def cache_home() -> Path:
 
 def default_home() -> Path:
     """Where the service remembers things: `twinlens` in the user's data folder by the XDG rules."""
+    return _data_home() / "twinlens"
+
+
+def user_trash() -> Path:
+    """The user's own trash, by the freedesktop.org Trash specification; it need not be there yet."""
+    return _data_home() / "Trash"
+
+
+def _data_home() -> Path:
     base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "twinlens"
+    return Path(base) if base else Path.home() / ".local" / "share"
 
 
 def unknown_variables() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,5 +69,5 @@ def read_stored(folder: Path) -> Stored:
             if known[a] is not None and known[a] == known[b]:
                 similarity[a, b] = similarity[b, a] = 1
     np.fill_diagonal(similarity, 1)
-    names = [bytes(path).decode().rsplit("/", 1)[-1] for path in paths]
+    names = [os.fsdecode(path).rsplit("/", 1)[-1] for path in paths]
     return Stored(ids, names, blank, similarity)

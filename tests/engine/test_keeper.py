@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.keeper import DEFAULT_RULES, RULES, keeper_order
+from twinlens.engine.keeper import DEFAULT_RULES, RULES, keeper_order, refuse_unknown_sets, verdict
 
 
 @dataclass(frozen=True)
 class Image:
     id: str = "m"
     path: str = "m.jpg"
+    source: str = "/photos"
+    format: str = "jpeg"
     width: int = 100
     height: int = 100
     size: int = 1000
@@ -74,6 +76,88 @@ def test_ties_break_by_id() -> None:
 def test_an_unknown_rule_is_refused_with_the_ones_there_are() -> None:
     with pytest.raises(InvalidValue, match=r"'size'.*pixels, sharpness, bytes, exif, newest, oldest, path"):
         keeper_order([], ["pixels", "size"])
+
+
+def best(rule: str, *images: Image) -> str:
+    """The id of the image that a rule prefers."""
+    named = [replace(image, id=str(number)) for number, image in enumerate(images)]
+    return named[int(keeper_order(named, [rule]).argmin())].id
+
+
+@pytest.mark.parametrize(
+    ("rule", "formats", "ranks"),
+    [
+        ("format=heic>raw>png>jpeg", ["jpeg", "png", "webp", "heif"], [2, 1, 3, 0]),
+        ("format=HEIF", ["jpeg", "png", "heif"], [1, 2, 0]),
+        ("format=jpg > tif", ["png", "tiff", "jpeg"], [2, 1, 0]),
+        ("format=avif>webp>gif>bmp", ["bmp", "gif", "webp", "avif"], [3, 2, 1, 0]),
+    ],
+)
+def test_formats_in_the_order_that_is_wanted(rule: str, formats: list[str], ranks: list[int]) -> None:
+    images = [replace(PLAIN, id=str(number), format=format) for number, format in enumerate(formats)]
+    assert keeper_order(images, [rule]).tolist() == ranks
+
+
+def test_raw_files_are_known_by_their_names() -> None:
+    tiff, raw = replace(PLAIN, format="tiff"), replace(PLAIN, path="A.DNG", format="tiff")
+    assert best("format=raw", tiff, raw) == "1"
+    assert best("format=tiff", raw, tiff) == "1"
+
+
+def test_paths_by_a_regular_expression() -> None:
+    rule = r"path~/(raw|originals)/\d+"
+    assert best(rule, replace(PLAIN, path="/p/raw/x.jpg"), replace(PLAIN, path="/p/originals/7.jpg")) == "1"
+
+
+def test_sets_by_the_name_of_what_was_indexed() -> None:
+    train = replace(PLAIN, source="/data/train")
+    listed = replace(PLAIN, source="/data/chosen.txt")
+    for name in ("chosen", "chosen.txt", "/data/chosen.txt"):
+        assert best(f"set={name}", train, listed, replace(PLAIN, source="")) == "1"
+    refuse_unknown_sets(["pixels", "set=train", "set=chosen"], ["/data/train", "/data/chosen.txt"])
+    with pytest.raises(InvalidValue, match=r"no set is named 'test'.*there are train, chosen\.txt"):
+        refuse_unknown_sets(["set=test"], ["/data/train", "/data/chosen.txt"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (
+            "pixel",
+            r"no keeper rule 'pixel': choose from pixels, .*, path, format=heic>raw>png>jpeg, path~REGEX",
+        ),
+        ("format", r"no keeper rule 'format': choose from"),
+        ("format=", r"'format=' lacks .* format=heic>raw>png>jpeg"),
+        ("format=heic>exe", r"'format=heic>exe' names the format 'exe': choose from heic, avif, raw, jpeg"),
+        ("format=heic>heif", r"'format=heic>heif' names a format twice"),
+        ("path~[a", r"'path~\[a' is no regular expression: unterminated"),
+        ("path~", r"'path~' lacks .* path~REGEX"),
+        ("set=", r"'set=' lacks .* set=NAME"),
+        ("pixels=3", r"no keeper rule 'pixels=3'"),
+        ("", r"no keeper rule ''"),
+    ],
+)
+def test_a_malformed_rule_is_named_with_what_there_is(rule: str, words: str) -> None:
+    with pytest.raises(InvalidValue, match=words):
+        keeper_order([PLAIN], ["path", rule])
+
+
+@pytest.mark.parametrize("rule", ["pixels", "sharpness", "bytes"])
+def test_of_equals_in_content_the_derived_one_comes_last(rule: str) -> None:
+    other = replace(PLAIN, id="a")
+    assert keeper_order([PLAIN, other], [rule], derived={"a"}).tolist() == [0, 1]
+    assert keeper_order([PLAIN, other], ["exif", rule], derived={"a"}).tolist() == [0, 1]
+    assert keeper_order([PLAIN, other], ["exif"], derived={"a"}).tolist() == [1, 0]
+    better = replace(BETTER[rule], id="a")
+    assert keeper_order([PLAIN, better], [rule], derived={"a"}).tolist() == [1, 0]
+
+
+def test_the_verdict_names_the_rule_that_told_two_apart() -> None:
+    assert verdict(BETTER["exif"], PLAIN, DEFAULT_RULES) == ("exif", False)
+    assert verdict(PLAIN, replace(PLAIN, id="z"), ["pixels"]) == ("id", False)
+    assert verdict(PLAIN, replace(PLAIN, id="z"), ["exif", "pixels"], {"z"}) == ("pixels", True)
+    assert verdict(BETTER["pixels"], PLAIN, ["pixels"], {"m"}) == ("pixels", False)
+    assert verdict(replace(PLAIN, format="png"), PLAIN, ["format=png", "path"]) == ("format=png", False)
 
 
 images = st.builds(

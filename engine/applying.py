@@ -1,0 +1,205 @@
+"""A plan done to files, one step after the other, each of them written down before and after it is done.
+
+Whatever a kill left half done is found again by looking: each way of doing a step (`ways`) can tell whether
+it is done, clear what an attempt left, and take it back. A file goes only if it and its twin are what was
+indexed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from twinlens.engine.errors import InvalidValue
+from twinlens.engine.filing import Facts, IndexedFile, change_of, missing_folders, remove_if_empty
+from twinlens.engine.journal import Action, Journal, Step
+from twinlens.engine.ways import Refused, Way, way_of
+
+OnStep = Callable[[int, int], None]
+"""Is told how many of how many steps are behind."""
+
+_ATTEMPTS = 100
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the steps of a journal.
+
+    Attributes:
+        done: steps that are done, or undone.
+        refused: steps that are not, and why: a sentence after the name of the file.
+    """
+
+    done: list[Step] = field(default_factory=list)
+    refused: list[tuple[Step, str]] = field(default_factory=list)
+
+
+# -- do and undo ---------------------------------------------------------------------------------------
+
+
+def apply(journal: Journal, on_step: OnStep) -> Outcome:
+    """Do every step that is not done yet; one that cannot be done is named, and the next ones go on.
+
+    Args:
+        journal: what is to be done.
+        on_step: is told how far it is.
+
+    Raises:
+        InvalidValue: the journal is being undone, or was.
+        StorageFull, DatasetReadOnly: the journal cannot be written; what it does not know was not begun.
+    """
+    if journal.is_being_undone:
+        raise InvalidValue(f"{journal.path} is being undone: finish that with --undo, then plan again")
+    way, outcome, twins = way_of(journal.heading), Outcome(), _Twins()
+    for done, step in enumerate(journal.steps):
+        on_step(done, len(journal.steps))
+        state = journal.states[step.number]
+        if not state.done and not state.refused:
+            _do(journal, way, step, twins)
+        if state.refused:
+            outcome.refused.append((step, state.refused))
+        else:
+            outcome.done.append(step)
+    journal.end()
+    on_step(len(journal.steps), len(journal.steps))
+    return outcome
+
+
+def undo(journal: Journal, on_step: OnStep) -> Outcome:
+    """Take back every step that was begun, the last one first; one that cannot be is named.
+
+    Raises:
+        InvalidValue: the files were deleted for good.
+        StorageFull, DatasetReadOnly: the journal cannot be written.
+    """
+    if journal.heading.action is Action.DELETE:
+        raise InvalidValue(f"{journal.path} deleted files for good: there is nothing to restore them from")
+    way, outcome = way_of(journal.heading), Outcome()
+    begun = [
+        step
+        for step in reversed(journal.steps)
+        if (state := journal.states[step.number]).begun is not None and not state.refused
+    ]
+    for done, step in enumerate(begun):
+        on_step(done, len(begun))
+        try:
+            if not journal.states[step.number].undone:
+                _undo(journal, way, step)
+            outcome.done.append(step)
+        except (Refused, OSError) as error:
+            outcome.refused.append((step, _reason(error)))
+    journal.end()
+    on_step(len(begun), len(begun))
+    return outcome
+
+
+def _do(journal: Journal, way: Way, step: Step, twins: _Twins) -> None:
+    try:
+        before = journal.states[step.number].begun
+        if before is not None:
+            if way.is_done(step, before):
+                journal.finish(step, _folder_times(step)[1])
+                return
+            way.clear(step, before)
+        for _ in range(_ATTEMPTS):
+            twins.check_given(step)
+            if step.stays:
+                raise Refused(f"stays, since {step.stays}")
+            was = Facts.of(step.file.path)
+            twins.check(step)
+            # An attempt that was cut off may have touched the folder already.
+            times = before.folder_times if before is not None else _folder_times(step)
+            begun = replace(way.begin(step), was=was, folder_times=times)
+            journal.begin(step, begun)
+            try:
+                way.do(step, begun)
+            except FileExistsError:
+                # Another program took the place since it was chosen: what lies there is not ours.
+                way.clear(step, begun, is_taken=True)
+                continue
+            except OSError:
+                way.clear(step, begun)
+                raise
+            twins.remember(step.twin)
+            journal.finish(step, _folder_times(step)[1])
+            return
+        raise Refused("finds no free place: other programs are faster")
+    except (Refused, OSError) as error:
+        journal.refuse(step, _reason(error))
+
+
+def _undo(journal: Journal, way: Way, step: Step) -> None:
+    state = journal.states[step.number]
+    assert state.begun is not None
+    folder = os.path.dirname(step.file.path)
+    for missing in missing_folders(folder):
+        os.mkdir(missing)
+    if state.undoing is None:
+        untouched = not state.done or os.stat(folder).st_mtime_ns == state.folder_mtime_ns
+        journal.begin_undo(step, folder_untouched=untouched)
+    way.undo(step, state.begun)
+    for made in reversed(state.begun.made):
+        remove_if_empty(made)
+    if state.undoing:
+        # What another program did in the folder meanwhile keeps its time.
+        os.utime(folder, ns=state.begun.folder_times)
+    journal.finish_undo(step)
+
+
+class _Twins:
+    """Twins that were seen to be what was indexed, so that they are not read for each of many copies."""
+
+    def __init__(self) -> None:
+        self._seen: dict[IndexedFile, tuple[int, ...]] = {}
+
+    def check_given(self, step: Step) -> None:
+        """Refuse a step of an image that came without a file."""
+        if not step.file.digest or not step.twin.digest:
+            raise Refused("has no file: its vector was given without one")
+
+    def check(self, step: Step) -> None:
+        """Refuse a step whose file or twin is not what was indexed."""
+        if change := change_of(step.file):
+            raise Refused(f"{change}: index it again and plan anew")
+        if _is_one_entry(step.file.path, step.twin.path):
+            raise Refused(f"stays, since it is the very file {step.twin.path}, by another name of its folder")
+        if self._seen.get(step.twin) != _signature(step.twin.path):
+            if change := change_of(step.twin):
+                raise Refused(f"stays, since its twin {step.twin.path} {change}")
+            self.remember(step.twin)
+
+    def remember(self, twin: IndexedFile) -> None:
+        """Take a twin as it is now for what it was; a new link to it changes when it was changed."""
+        self._seen[twin] = _signature(twin.path)
+
+
+def _folder_times(step: Step) -> tuple[int, int]:
+    status = os.stat(os.path.dirname(step.file.path))
+    return status.st_atime_ns, status.st_mtime_ns
+
+
+def _is_one_entry(path: str, twin: str) -> bool:
+    """True if two paths lead to one name of one file, as two mounts of a folder make them."""
+    try:
+        status = os.lstat(path)
+        return os.path.samestat(status, os.lstat(twin)) and status.st_nlink == 1
+    except FileNotFoundError:
+        return False
+
+
+def _signature(path: str) -> tuple[int, ...]:
+    """What changes when a file does; empty where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _reason(error: Refused | OSError) -> str:
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "is gone: index it again and plan anew"
+    return f"is left alone: {error.strerror}"

@@ -1,0 +1,306 @@
+"""`twinlens curate`: plan which images to keep, do it to the files, go on with it, take it back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinlens.engine.errors import InvalidValue, TwinLensError
+from twinlens.engine.journal import Action, Heading, Journal, is_unfinished
+from twinlens.engine.keeper import DEFAULT_RULES, RULE_FORMS, parse_rules, refuse_unknown_sets, split_rules
+from twinlens.engine.lock import WriterLock
+from twinlens.engine.storage import is_writable
+from twinlens.service import console, documents, output
+from twinlens.service.cli_images import ThresholdOption, WorkersOption
+from twinlens.service.cli_options import JsonOption
+from twinlens.service.cli_output import FormatOption, OutOption, format_of, opened_output
+from twinlens.service.curation_answers import (
+    CURATION,
+    Applied,
+    applied_document,
+    curation_document,
+    curation_rows,
+    notices_of,
+)
+from twinlens.service.output import Format
+from twinlens.service.settings import user_trash
+
+if TYPE_CHECKING:
+    from twinlens.engine.applying import OnStep
+    from twinlens.engine.credit import Looks
+    from twinlens.engine.curation import Curation, Plan
+    from twinlens.engine.dataset import Dataset
+    from twinlens.engine.ingest import OnProgress
+
+app = typer.Typer()
+
+_REMOVED = (Action.TRASH, Action.MOVE, Action.DELETE)
+"""After these, files are gone from where they were."""
+_JOURNALS = "curate-*.jsonl"
+
+
+@app.command()
+def curate(
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", help="Dataset folder.", show_default=False)
+    ] = None,
+    threshold: ThresholdOption = None,
+    rules: Annotated[
+        str,
+        typer.Option(
+            "--rules",
+            "--rules-file",
+            metavar="RULES|FILE",
+            help=f"Which copy to keep, the most important first: of {', '.join(RULE_FORMS)}; "
+            "or a file that holds them, also as @FILE.",
+        ),
+    ] = ",".join(DEFAULT_RULES),
+    protect: Annotated[
+        list[Path] | None,
+        typer.Option("--protect", help="Folder or file that must stay; may be repeated.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Rank copies by what is stored; look into no file.")
+    ] = False,
+    workers: WorkersOption = None,
+    format: FormatOption = None,
+    out: OutOption = None,
+    csv: Annotated[bool, typer.Option("--csv", help="The same as --format csv.")] = False,
+    apply: Annotated[
+        Action | None,
+        typer.Option("--apply", help="Do it; without this nothing is touched. Links: identical files only."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder for --apply move.")] = None,
+    yes_delete_for_good: Annotated[
+        bool, typer.Option("--yes-delete-for-good", help="Needed for --apply delete, which is final.")
+    ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", help="Where to write what is done; in the dataset folder if not given."),
+    ] = None,
+    continue_: Annotated[
+        Path | None,
+        typer.Option("--continue", metavar="JOURNAL", help="Go on with an apply that was cut off."),
+    ] = None,
+    undo: Annotated[
+        Path | None, typer.Option("--undo", metavar="JOURNAL", help="Restore what an apply moved or linked.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Plan which images to keep: each that goes has a twin that stays, and no two that stay are twins."""
+    if undo is not None or continue_ is not None:
+        if (undo is None) is (continue_ is None) or dataset is not None or apply is not None:
+            raise InvalidValue("--undo JOURNAL and --continue JOURNAL go alone: the journal says the rest")
+        _resume(undo or continue_ or Path(), undone=undo is not None, quiet=json)
+        return
+    if dataset is None:
+        raise InvalidValue("--dataset is missing: name the dataset folder")
+    _refuse_half_said(apply, to, yes_delete_for_good)
+    from twinlens.service.wiring import open_dataset
+
+    kind = format_of(Format.CSV if csv and format is None else format, out, json=json)
+    with open_dataset(dataset) as data:
+        chosen = data.default_threshold if threshold is None else threshold
+        plan, unseen = _plan(data, chosen, _rules(rules), protect or [], workers, quick=quick, quiet=json)
+        general = [*documents.notices(data), *_unfinished(data.folder)]
+        notices = notices_of(plan, data, to and to.absolute(), general)
+        applied = None
+        if apply is not None and plan.remove:
+            target, trash = str(to.absolute()) if to else "", str(user_trash().absolute())
+            heading = Heading(apply, str(data.folder), target, trash)
+            applied = _apply(data, plan, heading, journal or _journal_of(data.folder), quiet=json)
+        if kind is None:
+            console.print_plan(plan, notices, unseen, applied)
+            return
+        with opened_output(out, kind) as file:
+            if kind is Format.JSON:
+                output.write_json(curation_document(plan, data, unseen, notices, applied), file)
+            else:
+                output.write_table(curation_rows(plan), CURATION, kind.value, file)
+        if applied is not None and kind is not Format.JSON:
+            console.print_notice(console.applied_summary(applied))
+
+
+# -- the plan ------------------------------------------------------------------------------------------
+
+
+def _plan(
+    data: Dataset,
+    threshold: float,
+    rules: tuple[str, ...],
+    protect: list[Path],
+    workers: int | None,
+    *,
+    quick: bool,
+    quiet: bool,
+) -> tuple[Plan, list[str]]:
+    """The plan, and paths of files that could not be looked at for it."""
+    from twinlens.engine.curation import Curation
+    from twinlens.engine.looking import look_at_files
+
+    refuse_unknown_sets(rules, data.sources())
+    protected = _protected(data, protect)
+    if not data.related:
+        data.relate()
+    curation = Curation(data.copy_snapshot(), threshold, rules, protected)
+    if quick:
+        return curation.plan(), []
+    with console.progress(quiet=quiet) as on_progress:
+        looks = look_at_files(curation, on_progress, workers=workers)
+    return curation.plan(looks), _unseen(curation, looks)
+
+
+def _unseen(curation: Curation, looks: Looks) -> list[str]:
+    return [image.path for image in curation.to_look_at() if looks.by_digest[image.digest or b""] is None]
+
+
+def _protected(data: Dataset, folders: list[Path]) -> frozenset[str]:
+    from twinlens.engine.steps import protected_ids
+
+    for folder in folders:
+        if not folder.exists():
+            raise InvalidValue(f"--protect {folder} does not exist: name a folder or a file")
+    found = protected_ids(data.images(), folders)
+    for folder, ids in found.items():
+        if not ids:
+            console.print_notice(f"--protect {folder} holds no image of this dataset")
+    return frozenset().union(*found.values())
+
+
+def _rules(given: str) -> tuple[str, ...]:
+    """Rules separated by commas, or those of a file."""
+    rules = split_rules(given)
+    try:
+        parse_rules(rules)
+    except InvalidValue:
+        if not given.startswith("@") and not os.path.isfile(given):
+            raise
+        rules = _read_rules(Path(given.removeprefix("@")))
+        parse_rules(rules)
+    if not rules:
+        raise InvalidValue(f"--rules {given!r} holds no rule: give some of {', '.join(RULE_FORMS)}")
+    return rules
+
+
+def _read_rules(path: Path) -> tuple[str, ...]:
+    """Those of a file: separated by commas or lines, lines that start with # left out."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"the rules in {path} cannot be read: {error}") from error
+    return tuple(rule for line in lines if not line.startswith("#") for rule in split_rules(line))
+
+
+def _refuse_half_said(apply: Action | None, to: Path | None, yes_delete_for_good: bool) -> None:
+    if (apply is Action.MOVE) != (to is not None):
+        raise InvalidValue("--apply move and --to FOLDER belong together: give both or neither")
+    if apply is Action.DELETE and not yes_delete_for_good:
+        raise InvalidValue(
+            "--apply delete is final, nothing restores what it deletes: "
+            "add --yes-delete-for-good, or use --apply trash"
+        )
+
+
+# -- the files -----------------------------------------------------------------------------------------
+
+
+def _apply(data: Dataset, plan: Plan, heading: Heading, path: Path, *, quiet: bool) -> Applied:
+    from twinlens.engine.applying import apply
+    from twinlens.engine.steps import steps_of
+
+    with _locked(data.folder), Journal.create(path, heading, steps_of(plan)) as journal:
+        console.print_notice(f"journal {journal.path}: --continue goes on with it, --undo takes it back")
+        with console.progress(quiet=quiet) as on_progress:
+            outcome = apply(journal, _told(on_progress, "apply"))
+        applied = Applied(journal, outcome)
+    _forget(data, applied)
+    return applied
+
+
+def _resume(path: Path, *, undone: bool, quiet: bool) -> None:
+    """Go on with a journal, or take back what it says."""
+    from twinlens.engine.applying import apply, undo
+    from twinlens.service.wiring import has_dataset, open_dataset
+
+    with (
+        Journal.open(path) as journal,
+        _locked(Path(journal.heading.dataset)),
+        console.progress(quiet=quiet) as on_progress,
+    ):
+        if undone:
+            applied = Applied(journal, undo(journal, _told(on_progress, "undo")), undone=True)
+        else:
+            applied = Applied(journal, apply(journal, _told(on_progress, "apply")))
+    folder = Path(journal.heading.dataset)
+    if has_dataset(folder) and is_writable(folder):
+        with open_dataset(folder) as data:
+            if undone:
+                _take_in_again(data, applied, quiet=quiet)
+            else:
+                _forget(data, applied)
+    if quiet:
+        output.write_json(applied_document(applied), sys.stdout.buffer)
+    else:
+        console.print_applied(applied)
+
+
+def _forget(data: Dataset, applied: Applied) -> None:
+    """Take what went out of the dataset, so that it answers for what is there."""
+    if applied.journal.heading.action not in _REMOVED or not is_writable(data.folder):
+        return
+    known = data.snapshot().position
+    gone = [step for step in applied.outcome.done if step.id in known]
+    data.remove([step.id for step in gone if not os.path.lexists(step.file.path)])
+
+
+def _take_in_again(data: Dataset, applied: Applied, *, quiet: bool) -> None:
+    """Index what came back, so that the dataset answers for it as before."""
+    known = data.snapshot().position
+    back = [step for step in applied.outcome.done if step.id not in known]
+    try:
+        with console.progress(quiet=quiet) as on_progress:
+            for source in sorted({step.source for step in back}):
+                data.add(source, on_progress=on_progress)
+    except TwinLensError as error:
+        console.print_notice(f"{len(back):,} files came back that the dataset does not know: {error}")
+
+
+def _unfinished(folder: Path) -> list[str]:
+    """What a reader should know of journals in a dataset folder that were cut off."""
+    return [
+        f"{path} was cut off: --continue goes on with it, --undo takes it back"
+        for path in sorted(folder.glob(_JOURNALS))
+        if is_unfinished(path)
+    ]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep others from indexing meanwhile, where there is a dataset that could be."""
+    if not folder.is_dir() or not is_writable(folder):
+        yield
+        return
+    lock = WriterLock(folder)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _told(on_progress: OnProgress, stage: str) -> OnStep:
+    from twinlens.engine.ingest import Progress
+
+    return lambda done, total: on_progress(Progress(stage, done, total))
+
+
+def _journal_of(folder: Path) -> Path:
+    return folder / f"curate-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.jsonl"
