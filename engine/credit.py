@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.detail import SMALLEST_FACTOR, Look
-from twinlens.engine.similarity import Mask
 
 NEARLY = 0.88
 """Copies with at least this share of the most detailed one's detail are equals."""
@@ -28,8 +30,8 @@ _SAME_PROPORTIONS = 0.03
 _AS_LARGE = 0.9
 _NEXT = 64
 
-Twins: TypeAlias = Callable[[int, Sequence[int]], Mask]
-"""Which of some images are twins of an image, by their places: bool [k]."""
+Twins: TypeAlias = Callable[[int, Sequence[int]], NDArray[np.float64]]
+"""Similarities of some images to an image, by their places, 0 for those that are no twins of it: [k]."""
 
 Group: TypeAlias = Sequence[int]
 """Places of images that hang together."""
@@ -82,7 +84,8 @@ def size_pairs(
 ) -> list[tuple[ImageRecord, ImageRecord]]:
     """Twins of equal proportions of which one may be the other, enlarged: the larger one comes first.
 
-    Each content is paired with the next smaller one: what adds to that one adds to all smaller ones.
+    Each content is paired with the most similar of the next smaller ones: what adds to those adds to all that
+    are smaller still, and a copy that was cropped or turned is less similar than what was enlarged.
     """
     pairs = []
     for group in groups:
@@ -92,8 +95,11 @@ def size_pairs(
             much_smaller = reversed(ranked[: bisect_right(sizes, size / SMALLEST_FACTOR**2)])
             alike = (other for other in much_smaller if _are_alike(images[place], images[other]))
             nearest = list(islice(alike, _NEXT))
-            found = [other for other, twin in zip(nearest, twins(place, nearest), strict=True) if twin]
-            pairs += [(images[place], images[other]) for other in found[:1]]
+            found = [(s, other) for s, other in zip(twins(place, nearest), nearest, strict=True) if s]
+            if found:
+                next_size = _pixels(images[found[0][1]])
+                _, source = max(one for one in found if _pixels(images[one[1]]) >= _AS_LARGE * next_size)
+                pairs.append((images[place], images[source]))
     return pairs
 
 
@@ -135,6 +141,7 @@ class _Group:
             for larger, smaller in looks.enlargements.items()
             if larger in contents and smaller in contents
         }
+        self._sizes = _sizes(self._looks)
         self._find_unframed(twins)
 
     def worth(self, digest: bytes) -> _Worth:
@@ -151,7 +158,7 @@ class _Group:
         image, look = self._images[self.contents[digest]], self._looks[digest]
         if look is None:
             return _Worth(image.width, image.height, image.size, math.nan)
-        return _Worth(look.width, look.height, image.size, look.detail)
+        return _Worth(*self._sizes[digest], image.size, look.detail)
 
     def _find_unframed(self, twins: Twins) -> None:
         """For each framed content, a twin that shows as much of the picture without a frame."""
@@ -172,6 +179,19 @@ def _lesser(a: _Worth, b: _Worth) -> _Worth:
     """The lesser of each; of sizes in px, that with fewer of them."""
     width, height = min((a[:2], b[:2]), key=lambda size: size[0] * size[1])
     return _Worth(width, height, min(a.size, b.size), min(a.detail, b.detail))
+
+
+def _sizes(looks: Mapping[bytes, Look | None]) -> dict[bytes, tuple[int, int]]:
+    """Size of each picture, px; framed ones of nearly one size are equals, since frames end in a blur."""
+    known = {digest: look for digest, look in looks.items() if look is not None}
+    sizes = {digest: (look.width, look.height) for digest, look in known.items()}
+    framed = [(look.width * look.height, digest) for digest, look in known.items() if look.padded]
+    top, size = 0.0, (0, 0)
+    for area, digest in sorted(framed, reverse=True):
+        if not top or area < _AS_LARGE * top:
+            top, size = area, sizes[digest]
+        sizes[digest] = size
+    return sizes
 
 
 def _levels(details: Iterable[float]) -> dict[float, float]:

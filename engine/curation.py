@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.choice import Choice, Verdicts
@@ -145,7 +146,7 @@ class Curation:
 
     def to_compare(self) -> list[tuple[ImageRecord, ImageRecord]]:
         """Pairs of images, the larger one first, of which the larger may be the other, enlarged."""
-        return size_pairs(self._snapshot.images, self._undecided, self._are_twins)
+        return size_pairs(self._snapshot.images, self._undecided, self._twins)
 
     @cached_property
     def _undecided(self) -> list[Group]:
@@ -169,13 +170,12 @@ class Curation:
                 groups.append(group)
         return groups
 
-    def _are_twins(self, place: int, others: Sequence[int]) -> Mask:
+    def _twins(self, place: int, others: Sequence[int]) -> NDArray[np.float64]:
         units = self._snapshot.units.of_image
         if not len(others):
-            return np.zeros(0, np.bool_)
-        block = self._snapshot.oracle.block(units[[place]], units[list(others)])
-        twins: Mask = block[0] >= self._threshold
-        return twins
+            return np.zeros(0)
+        similarities = self._snapshot.oracle.block(units[[place]], units[list(others)])[0]
+        return np.where(similarities >= self._threshold, similarities, 0.0)
 
     # -- the plan ------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Curation:
             looks: what was seen in the files; without it, stored measures rank the copies.
         """
         images = self._snapshot.images
-        credited = credit(images, self._undecided, looks, self._are_twins)
+        credited = credit(images, self._undecided, looks, self._twins)
         rank = keeper_order(credited.facts, self._rules, self._protected, credited.derived.keys())
         chosen = Choice(self._snapshot, rank, self._protected)
         stars = [self._star(units, chosen) for units in self._components]

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.keeper import DEFAULT_RULES, RULES, keeper_order, refuse_unknown_sets, verdict
+from twinlens.engine.keeper import (
+    DEFAULT_RULES,
+    RULES,
+    keeper_order,
+    refuse_unknown_sets,
+    split_rules,
+    verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,25 @@ def test_sets_by_the_name_of_what_was_indexed() -> None:
 def test_a_malformed_rule_is_named_with_what_there_is(rule: str, words: str) -> None:
     with pytest.raises(InvalidValue, match=words):
         keeper_order([PLAIN], ["path", rule])
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("pixels, path", ("pixels", "path")),
+        (
+            "format=heic>png,path~a{1,3}\\.jpg,sharpness",
+            ("format=heic>png", r"path~a{1,3}\.jpg", "sharpness"),
+        ),
+        ("path~(a,b),set=x,exif", ("path~(a,b)", "set=x", "exif")),
+        ("pixels,size", ("pixels", "size")),
+        (" ,", ()),
+    ],
+)
+def test_rules_are_separated_by_commas_that_are_not_in_an_expression(
+    text: str, rules: tuple[str, ...]
+) -> None:
+    assert split_rules(text) == rules
 
 
 @pytest.mark.parametrize("rule", ["pixels", "sharpness", "bytes"])

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -24,8 +23,7 @@ from tests.trees import Tree, tree_of
 from twinlens.engine.dataset import Dataset
 
 MODEL = "efficientnet_lite0"
-STEMS = ("astronaut", "camera", "chelsea", "coffee", "coins", "moon", "motorcycle_left", "retina", "rocket")
-THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.86, 0.9, 0.95, 0.99, 1.0)
+STEMS = ("astronaut", "camera", "chelsea", "coffee", "coins", "motorcycle_left", "retina", "rocket")
 PROGRAM = [sys.executable, "-c", "from twinlens.service.cli import main; main()"]
 
 
@@ -43,7 +41,7 @@ def curate(*arguments: str | Path, home: Path | None = None) -> dict[str, Any]:
 
 
 def fill(photos: Path) -> None:
-    """Nine photographs, four edits of each, copies, two flat pictures and a file that is none."""
+    """Eight photographs, four edits of each, copies, two flat pictures and a file that is none."""
     photos.mkdir()
     for stem in STEMS:
         original = photograph(stem)
@@ -116,15 +114,16 @@ def test_the_plan_has_the_keys_that_programs_read(plan: dict[str, Any]) -> None:
 
 def test_originals_stay_and_their_copies_go(plan: dict[str, Any], original: Path) -> None:
     kept = names(plan["keep"], original)
+    coffee = {"coffee.jpg", "a copy of coffee.jpg", "sent/coffee copy.jpg"}
+    assert kept - coffee == {*(f"{stem}.jpg" for stem in STEMS if stem != "coffee"), "white 1.png"}
+    assert len(kept & coffee) == 1
+    said = {os.path.relpath(removal["path"], original): removal["rule"] for removal in plan["remove"]}
     for stem in STEMS:
-        assert f"small/{stem}.png" not in kept and f"printed/{stem}.jpg" not in kept
-    assert {f"{stem}.jpg" for stem in STEMS if stem != "coffee"} <= kept
-    assert len({"coffee.jpg", "a copy of coffee.jpg", "sent/coffee copy.jpg"} & kept) == 1
-    rules = {removal["rule"] for removal in plan["remove"]}
-    assert {"pixels", "upscaled", "framed", "path"} <= rules
+        assert (said[f"printed/{stem}.jpg"], said[f"small/{stem}.png"]) == ("upscaled", "pixels")
+    assert {"sharpness", "framed", "path"} < set(said.values())
 
 
-@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("threshold", [0.7, 1.0])
 def test_both_promises_hold_by_brute_force(original: Path, threshold: float) -> None:
     data = original / ".twinlens"
     plan = curate("--dataset", data, "--threshold", str(threshold), "--quick")
@@ -142,13 +141,6 @@ def test_both_promises_hold_by_brute_force(original: Path, threshold: float) -> 
         )
     between = stored.similarity[kept][:, kept]
     assert ((between >= threshold).sum(axis=1) == 1).all(), "only with itself"
-
-
-def test_a_dry_run_touches_nothing(photos: Path, data: Path) -> None:
-    before = pictures(photos)
-    curate("--dataset", data)
-    assert pictures(photos) == before
-    assert not list(data.glob("curate*"))
 
 
 def test_the_plan_as_a_table(original: Path, plan: dict[str, Any], tmp_path: Path) -> None:
@@ -170,24 +162,20 @@ def test_the_plan_as_a_table(original: Path, plan: dict[str, Any], tmp_path: Pat
         "twin_id",
         "winner",
     ]
-    out, _ = run("curate", "--dataset", original / ".twinlens", "--csv")
-    assert out.splitlines() == (tmp_path / "plan.csv").read_text().splitlines()
 
 
-def test_people_are_told_too(original: Path) -> None:
-    out, _ = run("curate", "--dataset", original / ".twinlens")
+def test_a_dry_run_says_what_it_would_do_and_touches_nothing(original: Path) -> None:
+    before = pictures(original)
+    out, _ = run("curate", "--dataset", original / ".twinlens", "--quick")
     assert "goes for" in out and "images stay" in out and "nothing was touched: --apply trash does it" in out
+    assert pictures(original) == before and not list((original / ".twinlens").glob("curate*"))
 
 
-def test_rules_from_the_command_line_and_from_a_file(original: Path, tmp_path: Path) -> None:
-    data = original / ".twinlens"
-    rules = ["format=png>jpeg", "path~/sent/", "path"]
-    plan = curate("--dataset", data, "--rules", ",".join(rules))
-    assert plan["rules"] == rules
+def test_rules_from_a_file(original: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.txt").write_text("# PNG first\nset=photos, format=png>jpeg\n\npath~/sent/\npath\n")
+    plan = curate("--dataset", original / ".twinlens", "--rules", f"@{tmp_path / 'rules.txt'}")
+    assert plan["rules"] == ["set=photos", "format=png>jpeg", "path~/sent/", "path"]
     assert {f"small/{stem}.png" for stem in STEMS} <= names(plan["keep"], original)
-    (tmp_path / "rules.txt").write_text("# PNG first\nformat=png>jpeg\n\npath~/sent/\npath\n")
-    assert curate("--dataset", data, "--rules-file", tmp_path / "rules.txt") == plan
-    assert curate("--dataset", data, "--rules", "set=photos,pixels")["rules"] == ["set=photos", "pixels"]
 
 
 def test_protected_folders_stay_whole(original: Path, tmp_path: Path) -> None:
@@ -207,27 +195,23 @@ def test_decisions_are_respected(photos: Path, data: Path) -> None:
     with Dataset.open(data) as dataset:
         id_ = {os.path.relpath(image.path, photos): image.id for image in dataset.images()}
         dataset.keep([id_["small/rocket.png"]])
-        others = [name for name in id_ if "moon" in name and name != "small/moon.png"]
-        dataset.reject_pairs([(id_["small/moon.png"], id_[name]) for name in others])
-    kept = names(curate("--dataset", data)["keep"], photos)
+        others = [name for name in id_ if "coins" in name and name != "small/coins.png"]
+        dataset.reject_pairs([(id_["small/coins.png"], id_[name]) for name in others])
+    kept = names(curate("--dataset", data, "--quick")["keep"], photos)
     assert "small/rocket.png" in kept and "rocket.jpg" not in kept
-    assert "small/moon.png" in kept and "moon.jpg" in kept
+    assert "small/coins.png" in kept and len({name for name in kept if "coins" in name}) == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--rules", "pixels,size"], "no keeper rule 'size'"),
-        (["--rules", "format=exe"], "names the format 'exe'"),
-        (["--rules", "path~("], "is no regular expression"),
         (
             ["--rules", "set=nobody"],
             "no set is named 'nobody', as keeper rule 'set=nobody' says: there are photos",
         ),
-        (["--threshold", "1.5"], "threshold"),
         (["--protect", "nowhere"], "--protect nowhere does not exist"),
         (["--apply", "move"], "--apply move and --to FOLDER belong together"),
-        (["--to", "somewhere"], "--apply move and --to FOLDER belong together"),
         (["--apply", "delete"], "--yes-delete-for-good"),
         (["--undo", "nothing.jsonl"], "go alone"),
     ],
@@ -243,29 +227,19 @@ def test_a_dataset_that_is_none_and_no_dataset(tmp_path: Path) -> None:
     assert "cannot be opened as a journal" in run("curate", "--undo", tmp_path / "no", code=2)[1]
 
 
-def test_vectors_without_files_can_be_planned_but_not_applied(tmp_path: Path) -> None:
-    import numpy as np
-
-    rows = np.array([[1, 0], [1, 0.01], [0, 1]], np.float32)
-    Dataset.from_vectors(["a", "b", "c"], rows, name="own", folder=tmp_path / "data").close()
-    plan = curate("--dataset", tmp_path / "data", "--threshold", "0.9", "--apply", "trash")
-    assert (plan["keep"], [r["path"] for r in plan["remove"]]) == (["a", "c"], ["b"])
-    assert "has no file" in plan["applied"]["refused"][0]["reason"]
-
-
 # -- the files -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", ["trash", "move", "hardlink", "symlink"])
+@pytest.mark.parametrize("action", ["move", "hardlink"])
 def test_apply_then_undo_leaves_the_tree_as_it_was(
     photos: Path, data: Path, action: str, tmp_path: Path, home: Path
 ) -> None:
     before = pictures(photos)
     options = ("--to", tmp_path / "gone") if action == "move" else ()
-    plan = curate("--dataset", data, "--apply", action, *options, home=home)
+    plan = curate("--dataset", data, "--quick", "--apply", action, *options, home=home)
     applied = plan["applied"]
     assert applied["action"] == action and Path(applied["journal"]).parent == data
-    if action in ("trash", "move"):
+    if action == "move":
         assert applied["done"] == len(plan["remove"]) and applied["refused"] == []
         assert not any(os.path.lexists(removal["path"]) for removal in plan["remove"])
     else:
@@ -280,94 +254,69 @@ def test_apply_then_undo_leaves_the_tree_as_it_was(
     assert not (tmp_path / "gone").exists() and not (tmp_path / "home").exists()
 
 
-def test_after_apply_the_dataset_answers_for_what_is_there(photos: Path, data: Path, home: Path) -> None:
-    plan = curate("--dataset", data, "--apply", "trash", home=home)
+def test_the_dataset_answers_for_what_is_there(photos: Path, data: Path, home: Path) -> None:
+    before = pictures(photos)
+    plan = curate("--dataset", data, "--quick", "--apply", "trash", home=home)
+    assert pictures(photos) != before
     with Dataset.open(data) as dataset:
         assert {image.path for image in dataset.images()} == set(plan["keep"])
-    assert curate("--dataset", data)["remove"] == []
-    report = json.loads(run("index", photos, "--dataset", data, "--json")[0])["sources"][0]
-    assert (report["removed"], report["added"], report["failed"]) == (0, 0, 1)
     curate("--undo", plan["applied"]["journal"], home=home)
-    again = curate("--dataset", data)
+    assert pictures(photos) == before and not home.exists()
+    again = curate("--dataset", data, "--quick")
     assert {key: again[key] for key in ("keep", "remove")} == {key: plan[key] for key in ("keep", "remove")}
 
 
 def test_files_that_changed_are_named_and_the_others_go(photos: Path, data: Path, home: Path) -> None:
-    planned = curate("--dataset", data, "--quick")
-    changed, *_ = (r for r in planned["remove"] if "small" in r["path"])
-    gone, *_ = (r for r in planned["remove"] if "sent" in r["path"] and r["twin"] != changed["twin"])
-    save(photograph("brick"), Path(changed["path"]))
-    os.unlink(gone["twin"])
-    applied = curate("--dataset", data, "--quick", "--apply", "trash", home=home)["applied"]
+    changed, twin = photos / "small/rocket.png", photos / "astronaut.jpg"
+    save(photograph("brick"), changed)
+    twin.unlink()
+    rules = ("--rules", "path~astronaut.jpg,pixels,path", "--protect", photos / "rocket.jpg")
+    applied = curate("--dataset", data, "--quick", *rules, "--apply", "trash", home=home)["applied"]
     reasons = {refusal["path"]: refusal["reason"] for refusal in applied["refused"]}
-    assert "changed since it was indexed" in reasons[changed["path"]]
-    assert reasons[gone["path"]] == f"stays, since its twin {gone['twin']} is gone"
-    assert Path(changed["path"]).exists() and Path(gone["path"]).exists() and applied["done"] > 10
+    assert "changed since it was indexed" in reasons[str(changed)] and changed.exists()
+    small = photos / "small/astronaut.png"
+    assert "stays, since its twin" in reasons[str(small)] and small.exists() and applied["done"] > 10
 
 
 def test_delete_is_final(data: Path) -> None:
-    plan = curate("--dataset", data, "--apply", "delete", "--yes-delete-for-good")
+    plan = curate("--dataset", data, "--quick", "--apply", "delete", "--yes-delete-for-good")
     assert plan["remove"] and not any(os.path.lexists(removal["path"]) for removal in plan["remove"])
     _, said = run("curate", "--undo", plan["applied"]["journal"], code=2)
     assert "deleted files for good" in said
 
 
-def test_the_journal_goes_where_it_is_told(data: Path, tmp_path: Path, home: Path) -> None:
-    out, said = run(
-        "curate", "--dataset", data, "--apply", "trash", "--journal", tmp_path / "j.jsonl", home=home
-    )
-    assert str(tmp_path / "j.jsonl") in said and "files done" in out
-    out, _ = run("curate", "--continue", tmp_path / "j.jsonl", home=home)
-    assert "files done" in out
-    out, _ = run("curate", "--undo", tmp_path / "j.jsonl", home=home)
-    assert "files restored" in out
-    assert (
-        "is there already"
-        in run(
-            "curate",
-            "--dataset",
-            data,
-            "--apply",
-            "trash",
-            "--journal",
-            tmp_path / "j.jsonl",
-            code=2,
-            home=home,
-        )[1]
-    )
-
-
 def test_moving_into_the_collection_itself_is_warned_of(photos: Path, data: Path) -> None:
-    plan = curate("--dataset", data, "--apply", "move", "--to", photos / "duplicates")
-    assert any("the next index of it takes the moved files in again" in notice for notice in plan["notices"])
+    to, journal = photos / "duplicates", photos.parent / "j.jsonl"
+    apply = ("--apply", "move", "--to", to, "--journal", journal)
+    _, said = run("curate", "--dataset", data, "--quick", *apply)
+    assert "the next index of it takes the moved files in again" in said and str(journal) in said
     assert (photos / "duplicates/small/rocket.png").is_file()
+    out, _ = run("curate", "--undo", journal)
+    assert "files restored" in out
 
 
 # -- kills ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_killed_apply_is_continued_or_undone(
-    photos: Path, data: Path, tmp_path: Path, home: Path, seed: int
-) -> None:
+@pytest.mark.parametrize("ending", ["continue", "undo"])
+def test_a_killed_apply_is_continued_or_undone(photos: Path, data: Path, home: Path, ending: str) -> None:
     before = pictures(photos)
-    journal = tmp_path / "journal.jsonl"
-    planned = curate("--dataset", data, "--quick")
     command = [*PROGRAM, "curate", "--dataset", str(data), "--quick", "--apply", "trash"]
-    command += ["--journal", str(journal)]
-    with subprocess.Popen(
-        command, env={**os.environ, "XDG_DATA_HOME": str(home)}, stderr=subprocess.DEVNULL
-    ) as process:
+    env = {**os.environ, "XDG_DATA_HOME": str(home)}
+    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
-        while not journal.exists():
+        while not list((home / "Trash/files").glob("*")):
             assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(random.Random(seed).uniform(0.0, 0.1))
         process.send_signal(signal.SIGKILL)
-    if seed % 2:
+    assert process.returncode == -signal.SIGKILL and pictures(photos) != before
+    (journal,) = data.glob("curate-*.jsonl")
+    planned = curate("--dataset", data, "--quick")
+    assert any(f"{journal} was cut off: --continue goes on" in notice for notice in planned["notices"])
+    if ending == "continue":
         continued = curate("--continue", journal, home=home)
         assert (continued["done"], continued["refused"]) == (len(planned["remove"]), [])
         assert not any(os.path.lexists(removal["path"]) for removal in planned["remove"])
-        with Dataset.open(data) as dataset:
-            assert len(dataset) == len(planned["keep"])
     curate("--undo", journal, home=home)
-    assert pictures(photos) == before
+    assert pictures(photos) == before and not home.exists()
+    with Dataset.open(data) as dataset:
+        assert len(dataset) == len(planned["keep"]) + len(planned["remove"])
