@@ -8,12 +8,20 @@ indexed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.filing import Facts, IndexedFile, change_of, missing_folders, remove_if_empty
-from twinlens.engine.journal import Action, Journal, Step
+from twinlens.engine.filing import (
+    Facts,
+    IndexedFile,
+    change_of,
+    existing_folder,
+    missing_folders,
+    remove_if_empty,
+)
+from twinlens.engine.journal import Action, Begun, Journal, Step
 from twinlens.engine.ways import Refused, Way, way_of
 
 OnStep = Callable[[int, int], None]
@@ -99,7 +107,7 @@ def _do(journal: Journal, way: Way, step: Step, twins: _Twins) -> None:
         before = journal.states[step.number].begun
         if before is not None:
             if way.is_done(step, before):
-                journal.finish(step, _folder_times(step)[1])
+                journal.finish(step, _changed(before))
                 return
             way.clear(step, before)
         for _ in range(_ATTEMPTS):
@@ -108,9 +116,10 @@ def _do(journal: Journal, way: Way, step: Step, twins: _Twins) -> None:
                 raise Refused(f"stays, since {step.stays}")
             was = Facts.of(step.file.path)
             twins.check(step)
-            # An attempt that was cut off may have touched the folder already.
-            times = before.folder_times if before is not None else _folder_times(step)
-            begun = replace(way.begin(step), was=was, folder_times=times)
+            begun = replace(way.begin(step), was=was)
+            # An attempt that was cut off may have touched folders already.
+            known = before.folders if before is not None else {}
+            begun = replace(begun, folders=_folders(step, begun) | known)
             journal.begin(step, begun)
             try:
                 way.do(step, begun)
@@ -120,9 +129,10 @@ def _do(journal: Journal, way: Way, step: Step, twins: _Twins) -> None:
                 continue
             except OSError:
                 way.clear(step, begun)
+                _give_times(begun, begun.folders)
                 raise
             twins.remember(step.twin)
-            journal.finish(step, _folder_times(step)[1])
+            journal.finish(step, _changed(begun))
             return
         raise Refused("finds no free place: other programs are faster")
     except (Refused, OSError) as error:
@@ -136,14 +146,15 @@ def _undo(journal: Journal, way: Way, step: Step) -> None:
     for missing in missing_folders(folder):
         os.mkdir(missing)
     if state.undoing is None:
-        untouched = not state.done or os.stat(folder).st_mtime_ns == state.folder_mtime_ns
-        journal.begin_undo(step, folder_untouched=untouched)
+        now = _changed(state.begun)
+        # What another program did in a folder meanwhile keeps its time.
+        journal.begin_undo(
+            step, [path for path in now if not state.done or now[path] == state.folders.get(path)]
+        )
     way.undo(step, state.begun)
     for made in reversed(state.begun.made):
         remove_if_empty(made)
-    if state.undoing:
-        # What another program did in the folder meanwhile keeps its time.
-        os.utime(folder, ns=state.begun.folder_times)
+    _give_times(state.begun, state.undoing or [])
     journal.finish_undo(step)
 
 
@@ -174,9 +185,26 @@ class _Twins:
         self._seen[twin] = _signature(twin.path)
 
 
-def _folder_times(step: Step) -> tuple[int, int]:
-    status = os.stat(os.path.dirname(step.file.path))
-    return status.st_atime_ns, status.st_mtime_ns
+def _folders(step: Step, begun: Begun) -> dict[str, tuple[int, int]]:
+    """Folders that a step changes and that are there already, with their times."""
+    found = {}
+    for path in (step.file.path, begun.to, begun.note):
+        if path:
+            folder = existing_folder(os.path.dirname(path))
+            status = os.stat(folder)
+            found[folder] = status.st_atime_ns, status.st_mtime_ns
+    return found
+
+
+def _changed(begun: Begun) -> dict[str, int]:
+    """When those folders were changed last, if they are there."""
+    return {path: os.stat(path).st_mtime_ns for path in begun.folders if os.path.isdir(path)}
+
+
+def _give_times(begun: Begun, folders: Iterable[str]) -> None:
+    for path in folders:
+        with suppress(OSError):
+            os.utime(path, ns=begun.folders[path])
 
 
 def _is_one_entry(path: str, twin: str) -> bool:

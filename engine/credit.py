@@ -29,6 +29,7 @@ UPSCALED, FRAMED = "upscaled", "framed"
 _SAME_PROPORTIONS = 0.03
 _AS_LARGE = 0.9
 _NEXT = 64
+_MOST_RUNGS = 3
 
 Twins: TypeAlias = Callable[[int, Sequence[int]], NDArray[np.float64]]
 """Similarities of some images to an image, by their places, 0 for those that are no twins of it: [k]."""
@@ -79,15 +80,16 @@ class _Origin(NamedTuple):
     reason: str
 
 
-def size_pairs(
+def size_ladders(
     images: Sequence[ImageRecord], groups: Iterable[Group], twins: Twins
-) -> list[tuple[ImageRecord, ImageRecord]]:
-    """Twins of equal proportions of which one may be the other, enlarged: the larger one comes first.
+) -> list[tuple[ImageRecord, list[ImageRecord]]]:
+    """Images that may be enlarged, each with smaller twins of its proportions, by falling size.
 
-    Each content is paired with the most similar of the next smaller ones: what adds to those adds to all that
-    are smaller still, and a copy that was cropped or turned is less similar than what was enlarged.
+    What adds to a smaller twin adds to all that are smaller still: the next one counts only where the one
+    before it is too soft to tell. Of several of one size, the most similar is taken: a copy that was cropped
+    or turned is less similar than what was enlarged.
     """
-    pairs = []
+    ladders = []
     for group in groups:
         ranked = sorted(_contents(images, group).values(), key=lambda place: (_pixels(images[place]), place))
         sizes = [_pixels(images[place]) for place in ranked]
@@ -97,10 +99,22 @@ def size_pairs(
             nearest = list(islice(alike, _NEXT))
             found = [(s, other) for s, other in zip(twins(place, nearest), nearest, strict=True) if s]
             if found:
-                next_size = _pixels(images[found[0][1]])
-                _, source = max(one for one in found if _pixels(images[one[1]]) >= _AS_LARGE * next_size)
-                pairs.append((images[place], images[source]))
-    return pairs
+                ladders.append((images[place], [images[other] for other in _rungs(images, found)]))
+    return ladders
+
+
+def _rungs(images: Sequence[ImageRecord], found: Sequence[tuple[float, int]]) -> list[int]:
+    """Of images by falling size, with their similarities: the most similar of each of some sizes."""
+    rungs: list[tuple[float, int]] = []
+    top = math.inf
+    for similarity, place in found:
+        size = _pixels(images[place])
+        if size < top / SMALLEST_FACTOR**2:
+            rungs.append((similarity, place))
+            top = size
+        elif size >= _AS_LARGE * top:
+            rungs[-1] = max(rungs[-1], (similarity, place))
+    return [place for _, place in rungs[:_MOST_RUNGS]]
 
 
 def credit(images: Sequence[ImageRecord], groups: Iterable[Group], looks: Looks, twins: Twins) -> Credit:

@@ -24,7 +24,7 @@ from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.choice import Choice, Verdicts
 from twinlens.engine.clusters import is_clique, most_similar, twin_components
 from twinlens.engine.covering import greedy_cover
-from twinlens.engine.credit import Credit, Group, Looks, credit, size_pairs
+from twinlens.engine.credit import Credit, Group, Looks, credit, size_ladders
 from twinlens.engine.keeper import CONTENT_RULES, DEFAULT_RULES, keeper_order, parse_rules
 from twinlens.engine.neighbourhood import Neighbourhood
 from twinlens.engine.similarity import Mask, Numbers, check_threshold, shown, spans
@@ -144,9 +144,9 @@ class Curation:
                 found.setdefault(images[place].digest, images[place])
         return list(found.values())
 
-    def to_compare(self) -> list[tuple[ImageRecord, ImageRecord]]:
-        """Pairs of images, the larger one first, of which the larger may be the other, enlarged."""
-        return size_pairs(self._snapshot.images, self._undecided, self._twins)
+    def to_compare(self) -> list[tuple[ImageRecord, list[ImageRecord]]]:
+        """Images that may be enlarged, each with those that it may be made of, to be tried in this order."""
+        return size_ladders(self._snapshot.images, self._undecided, self._twins)
 
     @cached_property
     def _undecided(self) -> list[Group]:

@@ -35,6 +35,8 @@ OF_BAND = 0.09
 """An enlargement adds at most so much to the smaller copy, as a share of the octave below..."""
 UNSEEN = 0.15
 """... and so much more, in squared grey levels: twice what rounding to 8 bits leaves."""
+SOFT = 2.0
+"""With less than this in the octave below, squared grey levels, the smaller copy is too soft to tell."""
 
 _QUALITY = 95
 _JPEG_SIDE = 32_768
@@ -86,11 +88,12 @@ def look_at(rgb: Rgb) -> Look:
     return Look(right - left, bottom - top, padded or _has_turned_corners(luma), _detail(inside))
 
 
-def is_enlargement(larger: Rgb, smaller: Rgb) -> bool:
-    """True if the larger of two pictures of one thing holds no more detail than the smaller.
+def is_enlargement(larger: Rgb, smaller: Rgb) -> bool | None:
+    """True if the larger of two pictures of one thing holds no more detail than the smaller; None if unknown.
 
     What the larger one loses on the smaller one's grid is compared with what the smaller one, enlarged in one
     of the common ways, would have there by itself. The least that is left is the detail it really adds.
+    Nothing can be said of a picture that is so soft that even the smaller copy has no fine detail.
 
     Args:
         larger: uint8 [h, w, 3].
@@ -101,7 +104,8 @@ def is_enlargement(larger: Rgb, smaller: Rgb) -> bool:
     for box in _tiles(large):
         more, below = _beyond(large, small, box)
         added, band = added + more, band + below
-    return added <= OF_BAND * band + UNSEEN * len(list(_tiles(large)))
+    tiles = len(list(_tiles(large)))
+    return None if band < SOFT * tiles else added <= OF_BAND * band + UNSEEN * tiles
 
 
 def _luma(rgb: Rgb) -> Luma:

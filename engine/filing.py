@@ -252,6 +252,13 @@ def remove_if_empty(folder: str) -> None:
         os.rmdir(folder)
 
 
+def existing_folder(folder: str) -> str:
+    """The folder, or the nearest one above it that is there."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 def missing_folders(folder: str) -> tuple[str, ...]:
     """Folders that are missing on the way to one, outermost first; nothing is made yet."""
     missing = []

@@ -95,7 +95,7 @@ class Begun:
 
     Attributes:
         was: the file.
-        folder_times: access and modification time of the folder it lies in.
+        folders: folders in which names come and go, with their access and modification times.
         to: where the file goes, for trash and moves.
         note: a file that describes it there, and its text.
         made: folders that are made for it, outermost first.
@@ -103,7 +103,7 @@ class Begun:
     """
 
     was: Facts = _NOBODY
-    folder_times: tuple[int, int] = (0, 0)
+    folders: dict[str, tuple[int, int]] = field(default_factory=dict)
     to: str = ""
     note: str = ""
     note_text: str = ""
@@ -118,17 +118,17 @@ class StepState:
     Attributes:
         begun: the last attempt.
         done: True if it is finished.
-        folder_mtime_ns: of the folder that the file lay in, when the step was done.
+        folders: those of the attempt, with their modification times when the step was done.
         refused: why it was not done.
-        undoing: whether nobody touched that folder since, when the step began to be undone.
+        undoing: those that nobody touched since, when the step began to be undone.
         undone: True if it is.
     """
 
     begun: Begun | None = None
     done: bool = False
-    folder_mtime_ns: int = 0
+    folders: dict[str, int] = field(default_factory=dict)
     refused: str = ""
-    undoing: bool | None = None
+    undoing: list[str] | None = None
     undone: bool = False
 
 
@@ -219,17 +219,17 @@ class Journal:
         """A step is about to touch files."""
         self._write({"begin": step.number, **asdict(begun)})
 
-    def finish(self, step: Step, folder_mtime_ns: int) -> None:
+    def finish(self, step: Step, folders: dict[str, int]) -> None:
         """A step is done."""
-        self._write({"done": step.number, "folder_mtime_ns": folder_mtime_ns})
+        self._write({"done": step.number, "folders": folders})
 
     def refuse(self, step: Step, reason: str) -> None:
         """A step was not done, and nothing is left of it."""
         self._write({"refused": step.number, "reason": reason})
 
-    def begin_undo(self, step: Step, *, folder_untouched: bool) -> None:
+    def begin_undo(self, step: Step, untouched: list[str]) -> None:
         """A step is about to be undone."""
-        self._write({"undo": step.number, "folder_untouched": folder_untouched})
+        self._write({"undo": step.number, "untouched": untouched})
 
     def finish_undo(self, step: Step) -> None:
         """A step is undone."""
@@ -263,11 +263,11 @@ class Journal:
         if kind == "begin":
             state.begun, state.refused = _begun(record), ""
         elif kind == "done":
-            state.done, state.folder_mtime_ns = True, record["folder_mtime_ns"]
+            state.done, state.folders = True, record["folders"]
         elif kind == "refused":
             state.refused = record["reason"]
         elif kind == "undo":
-            state.undoing = record["folder_untouched"]
+            state.undoing = record["untouched"]
         elif kind == "undone":
             state.undone = True
         else:
@@ -325,4 +325,5 @@ def _step(record: dict[str, Any]) -> Step:
 def _begun(record: dict[str, Any]) -> Begun:
     fields = {name: record[name] for name in Begun.__slots__}
     fields["was"] = Facts(**record["was"])
-    return Begun(**fields | {name: tuple(record[name]) for name in ("folder_times", "made", "inode")})
+    fields["folders"] = {path: tuple(times) for path, times in record["folders"].items()}
+    return Begun(**fields | {name: tuple(record[name]) for name in ("made", "inode")})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from twinlens.engine.catalog import ImageRecord
@@ -37,8 +38,8 @@ def look_at_files(
     Memory is that of a few decoded pictures for each worker.
     """
     workers = workers or os.cpu_count() or 1
-    images, pairs = curation.to_look_at(), curation.to_compare()
-    total = len(images) + len(pairs)
+    images, ladders = curation.to_look_at(), curation.to_compare()
+    total = len(images) + len(ladders)
     by_digest: dict[bytes, Look | None] = {}
     enlargements: dict[bytes, bytes] = {}
     on_progress(Progress(STAGE, 0, total))
@@ -47,10 +48,10 @@ def look_at_files(
         for done, (image, look) in enumerate(looks, start=1):
             by_digest[image.digest or b""] = look
             on_progress(Progress(STAGE, done, total))
-        compared = ordered_map(pool, lambda pair: _is_enlargement(*pair, limits), pairs, ahead=2 * workers)
-        for done, ((larger, smaller), enlarged) in enumerate(compared, start=len(images) + 1):
-            if enlarged:
-                enlargements[larger.digest or b""] = smaller.digest or b""
+        origins = ordered_map(pool, lambda ladder: _origin(*ladder, limits), ladders, ahead=2 * workers)
+        for done, ((larger, _), origin) in enumerate(origins, start=len(images) + 1):
+            if origin is not None:
+                enlargements[larger.digest or b""] = origin.digest or b""
             on_progress(Progress(STAGE, done, total))
     return Looks(by_digest, enlargements)
 
@@ -59,8 +60,19 @@ def _seen(image: ImageRecord, limits: DecodeLimits) -> Look | None:
     return _unless_unreadable(lambda: look_at(_pixels(image, limits)))
 
 
-def _is_enlargement(larger: ImageRecord, smaller: ImageRecord, limits: DecodeLimits) -> bool | None:
-    return _unless_unreadable(lambda: is_enlargement(_pixels(larger, limits), _pixels(smaller, limits)))
+def _origin(larger: ImageRecord, smaller: Sequence[ImageRecord], limits: DecodeLimits) -> ImageRecord | None:
+    """What an image is an enlargement of, if it is one."""
+    if (pixels := _unless_unreadable(lambda: _pixels(larger, limits))) is None:
+        return None
+    for image in smaller:
+        enlarged = _unless_unreadable(partial(_is_enlargement, pixels, image, limits))
+        if enlarged is not None:
+            return image if enlarged else None
+    return None
+
+
+def _is_enlargement(larger: Rgb, smaller: ImageRecord, limits: DecodeLimits) -> bool | None:
+    return is_enlargement(larger, _pixels(smaller, limits))
 
 
 def _unless_unreadable(look: Callable[[], Answer]) -> Answer | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from twinlens.engine.errors import InvalidValue
+from twinlens.engine.filing import existing_folder
 
 _ATTEMPTS = 10_000
 _LONGEST_NAME = 255 - len(".10000.trashinfo")
@@ -58,7 +59,7 @@ def trash_for(path: str, home: str) -> Trash:
     """
     folder = os.path.realpath(os.path.dirname(path))
     disk = os.stat(folder).st_dev
-    if os.stat(_existing(home)).st_dev == disk:
+    if os.stat(existing_folder(home)).st_dev == disk:
         return Trash(home, "")
     top = folder
     while top != "/" and os.stat(os.path.dirname(top)).st_dev == disk:
@@ -114,12 +115,6 @@ def remove_note(note: str, text: str) -> None:
 def _located(path: str) -> str:
     """A path with the folders above it resolved, as those above the top of a disk must be."""
     return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-
-
-def _existing(folder: str) -> str:
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder
 
 
 def _is_safe_shared(folder: str) -> bool:

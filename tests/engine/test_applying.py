@@ -149,6 +149,21 @@ def test_moved_files_lie_in_the_folder_as_they_lay_in_their_source(place: Path, 
         assert moved[name] == before[name]
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_undo_restores_a_tree_that_files_were_moved_inside_of(
+    place: Path, photos: Path, is_there: bool
+) -> None:
+    if is_there:
+        (photos / "moved").mkdir()
+        os.utime(photos / "moved", ns=(10**18, 10**18))
+    before = tree_of(photos)
+    head = replace(heading(place, Action.MOVE), to=str(photos / "moved/far"))
+    with Journal.create(place / "journal", head, steps(photos)) as journal:
+        assert len(apply(journal, ignore).done) == 5
+        undo(journal, ignore)
+    assert tree_of(photos) == before
+
+
 def test_links_share_the_bytes_of_the_twin(place: Path, photos: Path) -> None:
     applied(place, Action.HARDLINK, steps(photos))
     assert {(photos / name).stat().st_ino for name in NAMES} == {(photos / NAMES[0]).stat().st_ino}

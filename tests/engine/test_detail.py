@@ -142,6 +142,12 @@ def test_a_picture_is_no_enlargement_of_its_thumbnail(
     assert not is_enlargement(rgb(jpeg(original, 80)), rgb(jpeg(smaller, 80)))
 
 
+def test_a_soft_picture_is_no_enlargement_of_its_thumbnail(original: Image.Image) -> None:
+    """Its thumbnail lacks nothing; the larger one stays all the same."""
+    soft = blurred(original, 8)
+    assert is_enlargement(rgb(soft), rgb(scaled(soft, 0.5))) is None
+
+
 def test_large_pictures_are_compared_in_places(original: Image.Image) -> None:
     tiled = Image.new("RGB", (original.width * 3, original.height * 3))
     for column in range(3):

@@ -11,7 +11,7 @@ import pytest
 from tests.disks import small_disk
 from twinlens.engine.errors import InvalidValue, StorageFull
 from twinlens.engine.filing import Facts, IndexedFile
-from twinlens.engine.journal import Action, Begun, Heading, Journal, Step
+from twinlens.engine.journal import Action, Begun, Heading, Journal, Step, is_unfinished
 
 HEADING = Heading(Action.MOVE, "/data", "/gone", "/home/me/Trash", "abcd")
 ODD = os.fsdecode(b"/photos/caf\xe9 \xf0\x9f\x90\xb1\n.jpg")
@@ -22,7 +22,7 @@ STEPS = [
 ]
 BEGUN = Begun(
     was=Facts(0o640, 1000, 100, 123456789, 987654321, {"user.tag": "00ff"}),
-    folder_times=(11, 12),
+    folders={"/photos": (11, 12), os.path.dirname(ODD): (13, 14)},
     to="/gone/a.jpg",
     made=("/gone", "/gone/deep"),
     inode=(3, 4),
@@ -37,15 +37,15 @@ def path(tmp_path: Path) -> Path:
 def test_what_was_written_is_read_again(path: Path) -> None:
     with Journal.create(path, HEADING, STEPS) as journal:
         journal.begin(STEPS[0], BEGUN)
-        journal.finish(STEPS[0], 77)
+        journal.finish(STEPS[0], {"/photos": 77})
         journal.begin(STEPS[1], Begun())
         journal.refuse(STEPS[1], "is gone")
-        journal.begin_undo(STEPS[0], folder_untouched=True)
+        journal.begin_undo(STEPS[0], ["/photos"])
         states = journal.states
         assert journal.is_being_undone
     with Journal.open(path) as again:
         assert (again.heading, list(again.steps), again.states) == (HEADING, STEPS, states)
-        assert again.states[0].begun == BEGUN and again.states[0].folder_mtime_ns == 77
+        assert again.states[0].begun == BEGUN and again.states[0].folders == {"/photos": 77}
         assert (again.states[1].refused, again.states[0].undone) == ("is gone", False)
         again.finish_undo(STEPS[0])
         again.begin(STEPS[1], Begun())
@@ -74,15 +74,27 @@ def test_a_line_that_was_cut_off_counts_as_not_written(path: Path) -> None:
     with Journal.create(path, HEADING, STEPS) as journal:
         journal.begin(STEPS[0], BEGUN)
         whole = path.read_bytes()
-        journal.finish(STEPS[0], 77)
+        journal.finish(STEPS[0], {"/photos": 77})
         longer = path.read_bytes()
     for end in range(len(whole), len(longer)):
         path.write_bytes(longer[:end])
         with Journal.open(path) as journal:
             assert journal.states[0].begun == BEGUN and not journal.states[0].done
-            journal.finish(STEPS[0], 78)
+            journal.finish(STEPS[0], {"/photos": 78})
         with Journal.open(path) as journal:
-            assert journal.states[0].folder_mtime_ns == 78
+            assert journal.states[0].folders == {"/photos": 78}
+
+
+def test_a_journal_that_was_cut_off_is_known(path: Path) -> None:
+    with Journal.create(path, HEADING, STEPS) as journal:
+        assert not is_unfinished(path), "somebody is at work"
+    assert is_unfinished(path)
+    with Journal.open(path) as journal:
+        journal.end()
+    assert not is_unfinished(path)
+    with Journal.open(path) as journal:
+        journal.begin_undo(STEPS[0], [])
+    assert is_unfinished(path)
 
 
 def test_two_processes_do_not_work_on_one_journal(path: Path) -> None:
@@ -119,7 +131,7 @@ def test_what_is_no_journal_is_said_to_be_none(path: Path, content: bytes, words
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"done": 9, "folder_mtime_ns": 1}', b'{"begin": 0}', b'{"what": 0}', b"{}", b"x"]
+    "line", [b'{"done": 9, "folders": {}}', b'{"begin": 0}', b'{"what": 0}', b"{}", b"x"]
 )
 def test_damage_is_found(path: Path, line: bytes) -> None:
     Journal.create(path, HEADING, STEPS).close()
