@@ -179,7 +179,9 @@ def rejected(data: Path, stored: Stored, chance: random.Random) -> np.ndarray:
 
 def command(place: Path, data: Path, far: Path, action: str) -> list[str]:
     to = {"move": ["--to", str(place / "gone")], "far move": ["--to", str(far)]}.get(action, [])
-    return ["curate", "--dataset", str(data), "--quick", "--apply", action.removeprefix("far "), *to]
+    # By path, so that of two identical files one is kept, and the other can become a link.
+    how = ["--threshold", "0.99", "--rules", "path", "--apply", action.removeprefix("far ")]
+    return ["curate", "--dataset", str(data), *how, *to]
 
 
 @pytest.fixture(scope="module")
