@@ -13,16 +13,17 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from twinlens.engine.errors import InvalidValue
+from twinlens.engine.errors import DatasetReadOnly, InvalidValue, StorageFull
 from twinlens.engine.filing import Facts, IndexedFile, put_new, sync_folder
-from twinlens.engine.storage import storage_errors
+from twinlens.engine.storage import FULL, UNWRITABLE
 
 _KIND, _FORMAT = "twinlens curate", 1
 _END = "end"
@@ -154,7 +155,7 @@ class Journal:
         """
         path = path.absolute()
         draft = path.with_name(f".{path.name}.{heading.key}")
-        with storage_errors(path.parent):
+        with _disk_errors(path):
             try:
                 with open(draft, "xb") as file:
                     file.write(_line({"journal": _KIND, "format": _FORMAT, **asdict(heading)}))
@@ -245,7 +246,7 @@ class Journal:
         return any(state.undoing is not None for state in self.states)
 
     def _write(self, record: dict[str, Any]) -> None:
-        with storage_errors(self.path.parent):
+        with _disk_errors(self.path):
             self._file.write(_line(record))
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -289,6 +290,23 @@ def is_unfinished(path: Path) -> bool:
 def _line(record: dict[str, Any]) -> bytes:
     # Names that are not UTF-8 are kept as lone surrogates, which only ASCII can carry.
     return json.dumps(record, ensure_ascii=True).encode() + b"\n"
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageFull(
+                f"no room left for the journal {path}: free some space, then use --continue or --undo; "
+                "or name another place with --journal"
+            ) from error
+        if error.errno in UNWRITABLE:
+            raise DatasetReadOnly(
+                f"the journal {path} cannot be written: {error.strerror}: name another place with --journal"
+            ) from error
+        raise
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

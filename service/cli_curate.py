@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,9 +97,9 @@ def curate(
 ) -> None:
     """Plan which images to keep: each that goes has a twin that stays, and no two that stay are twins."""
     if undo is not None or continue_ is not None:
-        if (undo is None) is (continue_ is None) or dataset is not None or apply is not None:
-            raise InvalidValue("--undo JOURNAL and --continue JOURNAL go alone: the journal says the rest")
-        _resume(undo or continue_ or Path(), undone=undo is not None, quiet=json)
+        if (undo is None) is (continue_ is None) or apply is not None:
+            raise InvalidValue("give one of --apply ACTION, --continue JOURNAL and --undo JOURNAL")
+        _resume(undo or continue_ or Path(), dataset, undone=undo is not None, quiet=json)
         return
     if dataset is None:
         raise InvalidValue("--dataset is missing: name the dataset folder")
@@ -112,15 +112,16 @@ def curate(
         plan, unseen = _plan(data, chosen, _rules(rules), protect or [], workers, quick=quick, quiet=json)
         general = [*documents.notices(data), *_unfinished(data.folder)]
         notices = notices_of(plan, data, to and to.absolute(), general)
-        applied = None
-        if apply is not None and plan.remove:
-            target, trash = str(to.absolute()) if to else "", str(user_trash().absolute())
-            heading = Heading(apply, str(data.folder), target, trash)
-            applied = _apply(data, plan, heading, journal or _journal_of(data.folder), quiet=json)
-        if kind is None:
-            console.print_plan(plan, notices, unseen, applied)
-            return
-        with opened_output(out, kind) as file:
+        # Where the answer cannot be written, nothing is done.
+        with nullcontext() if kind is None else opened_output(out, kind) as file:
+            applied = None
+            if apply is not None and plan.remove:
+                target, trash = str(to.absolute()) if to else "", str(user_trash().absolute())
+                heading = Heading(apply, str(data.folder), target, trash)
+                applied = _apply(data, plan, heading, journal or _journal_of(data.folder), quiet=json)
+            if file is None or kind is None:
+                console.print_plan(plan, notices, unseen, applied)
+                return
             if kind is Format.JSON:
                 output.write_json(curation_document(plan, data, unseen, notices, applied), file)
             else:
@@ -202,6 +203,8 @@ def _read_rules(path: Path) -> tuple[str, ...]:
 def _refuse_half_said(apply: Action | None, to: Path | None, yes_delete_for_good: bool) -> None:
     if (apply is Action.MOVE) != (to is not None):
         raise InvalidValue("--apply move and --to FOLDER belong together: give both or neither")
+    if to is not None and to.exists() and not to.is_dir():
+        raise InvalidValue(f"--to {to} is no folder: name one, it need not be there yet")
     if apply is Action.DELETE and not yes_delete_for_good:
         raise InvalidValue(
             "--apply delete is final, nothing restores what it deletes: "
@@ -225,21 +228,19 @@ def _apply(data: Dataset, plan: Plan, heading: Heading, path: Path, *, quiet: bo
     return applied
 
 
-def _resume(path: Path, *, undone: bool, quiet: bool) -> None:
-    """Go on with a journal, or take back what it says."""
+def _resume(path: Path, dataset: Path | None, *, undone: bool, quiet: bool) -> None:
+    """Go on with a journal, or take back what it says; the dataset is that of the journal unless it moved."""
     from twinlens.engine.applying import apply, undo
     from twinlens.service.wiring import has_dataset, open_dataset
 
-    with (
-        Journal.open(path) as journal,
-        _locked(Path(journal.heading.dataset)),
-        console.progress(quiet=quiet) as on_progress,
-    ):
-        if undone:
-            applied = Applied(journal, undo(journal, _told(on_progress, "undo")), undone=True)
-        else:
-            applied = Applied(journal, apply(journal, _told(on_progress, "apply")))
-    folder = Path(journal.heading.dataset)
+    with Journal.open(path) as journal:
+        folder = dataset or Path(journal.heading.dataset)
+        with _locked(folder), console.progress(quiet=quiet) as on_progress:
+            if undone:
+                outcome = undo(journal, _told(on_progress, "undo"))
+            else:
+                outcome = apply(journal, _told(on_progress, "apply"))
+    applied = Applied(journal, outcome, undone)
     if has_dataset(folder) and is_writable(folder):
         with open_dataset(folder) as data:
             if undone:

@@ -213,7 +213,7 @@ def test_decisions_are_respected(photos: Path, data: Path) -> None:
         (["--protect", "nowhere"], "--protect nowhere does not exist"),
         (["--apply", "move"], "--apply move and --to FOLDER belong together"),
         (["--apply", "delete"], "--yes-delete-for-good"),
-        (["--undo", "nothing.jsonl"], "go alone"),
+        (["--undo", "nothing.jsonl", "--apply", "trash"], "give one of"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(original: Path, arguments: list[str], words: str) -> None:
