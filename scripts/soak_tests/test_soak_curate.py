@@ -177,10 +177,10 @@ def rejected(data: Path, stored: Stored, chance: random.Random) -> np.ndarray:
 # -- the files -----------------------------------------------------------------------------------------
 
 
-def command(place: Path, data: Path, far: Path, action: str) -> list[str]:
+def command(place: Path, data: Path, far: Path, action: str, threshold: float) -> list[str]:
     to = {"move": ["--to", str(place / "gone")], "far move": ["--to", str(far)]}.get(action, [])
     # By path, so that of two identical files one is kept, and the other can become a link.
-    how = ["--threshold", "0.99", "--rules", "path", "--apply", action.removeprefix("far ")]
+    how = ["--threshold", str(threshold), "--rules", "path", "--apply", action.removeprefix("far ")]
     return ["curate", "--dataset", str(data), *how, *to]
 
 
@@ -195,7 +195,7 @@ def test_undo_restores_the_tree(
     place: Path, data: Path, tree: Tree, far: Path, action: str, durations: dict[str, float]
 ) -> None:
     start = time.monotonic()
-    applied = run(*command(place, data, far, action))["applied"]
+    applied = run(*command(place, data, far, action, 0.99 if action in ("trash", "move") else 1.0))["applied"]
     durations[action] = time.monotonic() - start
     assert applied["done"] > 500 and tree_of(place / "photos") != tree
     if "link" not in action:
@@ -216,8 +216,8 @@ def test_twenty_kills_lose_no_byte(
     chance, before, interrupted = random.Random(7), contents(place / "photos"), 0
     for kill in range(KILLS):
         action, journal = ACTIONS[kill % len(ACTIONS)], place / f"{kill}.jsonl"
-        most = durations.get(action, 20.0) / 2
-        words = [*command(place, data, far, action), "--journal", str(journal)]
+        most = durations.get(action, 20.0) / 4
+        words = [*command(place, data, far, action, 1.0), "--journal", str(journal)]
         killed = run_and_kill(words, journal, chance.uniform(0, most))
         interrupted += killed
         assert not before - contents(place / "photos", place / "gone", far, place / "home/Trash/files")
