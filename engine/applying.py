@@ -47,7 +47,7 @@ class Outcome:
 
 
 def apply(journal: Journal, on_step: OnStep) -> Outcome:
-    """Do every step that is not done yet; one that cannot be done is named, and the next ones go on.
+    """Do every step that is not done yet, refused ones included; one that cannot be is named, the next go on.
 
     Args:
         journal: what is to be done.
@@ -63,7 +63,7 @@ def apply(journal: Journal, on_step: OnStep) -> Outcome:
     for done, step in enumerate(journal.steps):
         on_step(done, len(journal.steps))
         state = journal.states[step.number]
-        if not state.done and not state.refused:
+        if not state.done:
             _do(journal, way, step, twins)
         if state.refused:
             outcome.refused.append((step, state.refused))
@@ -84,11 +84,7 @@ def undo(journal: Journal, on_step: OnStep) -> Outcome:
     if journal.heading.action is Action.DELETE:
         raise InvalidValue(f"{journal.path} deleted files for good: there is nothing to restore them from")
     way, outcome = way_of(journal.heading), Outcome()
-    begun = [
-        step
-        for step in reversed(journal.steps)
-        if (state := journal.states[step.number]).begun is not None and not state.refused
-    ]
+    begun = journal.begun[::-1]
     for done, step in enumerate(begun):
         on_step(done, len(begun))
         try:
@@ -104,7 +100,8 @@ def undo(journal: Journal, on_step: OnStep) -> Outcome:
 
 def _do(journal: Journal, way: Way, step: Step, twins: _Twins) -> None:
     try:
-        before = journal.states[step.number].begun
+        state = journal.states[step.number]
+        before = None if state.refused else state.begun
         if before is not None:
             if way.is_done(step, before):
                 journal.finish(step, _changed(before))

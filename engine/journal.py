@@ -141,6 +141,7 @@ class Journal:
         self.heading = heading
         self.steps: list[Step] = []
         self.states: list[StepState] = []
+        self._begun: dict[int, None] = {}
         self._file = file
 
     # -- life ---------------------------------------------------------------------------------
@@ -241,6 +242,11 @@ class Journal:
         self._write({_END: len(self.steps)})
 
     @property
+    def begun(self) -> list[Step]:
+        """Steps that were begun and not refused, in the order in which that happened last."""
+        return [self.steps[number] for number in self._begun]
+
+    @property
     def is_being_undone(self) -> bool:
         """True if undoing has begun."""
         return any(state.undoing is not None for state in self.states)
@@ -263,10 +269,12 @@ class Journal:
         state = self.states[record[kind]]
         if kind == "begin":
             state.begun, state.refused = _begun(record), ""
+            self._begun[record[kind]] = self._begun.pop(record[kind], None)
         elif kind == "done":
             state.done, state.folders = True, record["folders"]
         elif kind == "refused":
             state.refused = record["reason"]
+            self._begun.pop(record[kind], None)
         elif kind == "undo":
             state.undoing = record["untouched"]
         elif kind == "undone":

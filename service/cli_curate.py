@@ -88,7 +88,9 @@ def curate(
     ] = None,
     continue_: Annotated[
         Path | None,
-        typer.Option("--continue", metavar="JOURNAL", help="Go on with an apply that was cut off."),
+        typer.Option(
+            "--continue", metavar="JOURNAL", help="Go on with an apply that was cut off or refused files."
+        ),
     ] = None,
     undo: Annotated[
         Path | None, typer.Option("--undo", metavar="JOURNAL", help="Restore what an apply moved or linked.")

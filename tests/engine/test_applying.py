@@ -302,6 +302,20 @@ def test_what_does_not_fit_stays(place: Path, photos: Path, disk: Path) -> None:
     assert tree_of(photos) == before
 
 
+def test_what_was_refused_is_tried_again(place: Path, photos: Path, disk: Path) -> None:
+    """When there is room, say."""
+    (photos / "deep/b.jpg").write_bytes(os.urandom(1 << 20))
+    before = tree_of(photos)
+    (disk / "in the way").write_bytes(bytes(3 << 19))
+    far = replace(heading(place, Action.MOVE), to=str(disk / "gone"))
+    with Journal.create(place / "journal", far, steps(photos)) as journal:
+        assert list(reasons(apply(journal, ignore))) == ["b.jpg"]
+        (disk / "in the way").unlink()
+        assert len(apply(journal, ignore).done) == 5
+        assert undo(journal, ignore).refused == []
+    assert tree_of(photos) == before
+
+
 def test_links_do_not_reach_other_disks(place: Path, photos: Path, disk: Path) -> None:
     (disk / "twin.jpg").write_bytes(PICTURE)
     planned = [replace(step, twin=indexed(disk / "twin.jpg")) for step in steps(photos, ["deep/b.jpg"])]

@@ -23,7 +23,7 @@ from twinlens.engine import detail
 from twinlens.engine.detail import is_enlargement, look_at
 from twinlens.engine.types import Rgb
 
-PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "rocket")
+PHOTOGRAPHS = ("astronaut", "camera", "coins")
 
 
 @pytest.fixture(scope="module", params=PHOTOGRAPHS)
@@ -123,7 +123,7 @@ def test_the_corners_of_a_rotation_are_seen(original: Image.Image, degrees: int)
 # -- enlargements --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [1.5, 2, 3, 4])
+@pytest.mark.parametrize("factor", [1.5, 3])
 @pytest.mark.parametrize("kernel", ["NEAREST", "BILINEAR", "BICUBIC", "LANCZOS"])
 def test_an_enlargement_is_recognised(original: Image.Image, factor: float, kernel: str) -> None:
     larger = scaled(original, factor, Image.Resampling[kernel])
@@ -132,7 +132,7 @@ def test_an_enlargement_is_recognised(original: Image.Image, factor: float, kern
     assert kernel == "NEAREST" or is_enlargement(rgb(jpeg(larger, 90)), rgb(original))
 
 
-@pytest.mark.parametrize("factor", [1.5, 2, 3, 4])
+@pytest.mark.parametrize("factor", [1.5, 3])
 @pytest.mark.parametrize("kernel", ["BILINEAR", "BICUBIC", "LANCZOS"])
 def test_a_picture_is_no_enlargement_of_its_thumbnail(
     original: Image.Image, factor: float, kernel: str
