@@ -222,7 +222,9 @@ def _apply(data: Dataset, plan: Plan, heading: Heading, path: Path, *, quiet: bo
     from twinlens.engine.steps import steps_of
 
     with _locked(data.folder), Journal.create(path, heading, steps_of(plan)) as journal:
-        console.print_notice(f"journal {journal.path}: --continue goes on with it, --undo takes it back")
+        is_final = heading.action is Action.DELETE
+        back = "nothing takes back what is deleted" if is_final else "--undo takes it back"
+        console.print_notice(f"journal {journal.path}: --continue goes on with it, {back}")
         with console.progress(quiet=quiet) as on_progress:
             outcome = apply(journal, _told(on_progress, "apply"))
         applied = Applied(journal, outcome)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinlens.engine.journal import Action
 from twinlens.service.table import Column, Kind, Row, Schema
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def applied_document(applied: Applied) -> dict[str, Any]:
     return {
         "journal": str(applied.journal.path),
         "action": heading.action.value,
+        "final": heading.action is Action.DELETE,
         "undone" if applied.undone else "done": len(outcome.done),
         "bytes": sum(step.file.size for step in outcome.done),
         "refused": [{"path": step.file.path, "reason": reason} for step, reason in outcome.refused],

@@ -279,7 +279,11 @@ def test_files_that_changed_are_named_and_the_others_go(photos: Path, data: Path
 
 
 def test_delete_is_final(data: Path) -> None:
-    plan = curate("--dataset", data, "--quick", "--apply", "delete", "--yes-delete-for-good")
+    said, notices = run(
+        "curate", "--dataset", data, "--quick", "--apply", "delete", "--yes-delete-for-good", "--json"
+    )
+    plan = json.loads(said)
+    assert plan["applied"]["final"] and "nothing takes back what is deleted" in notices
     assert plan["remove"] and not any(os.path.lexists(removal["path"]) for removal in plan["remove"])
     _, said = run("curate", "--undo", plan["applied"]["journal"], code=2)
     assert "deleted files for good" in said
