@@ -119,6 +119,7 @@ def choose_subset(
     rules: Sequence[str] = DEFAULT_RULES,
     protected: AbstractSet[str] = frozenset(),
     labels: Mapping[str, str] | None = None,
+    among: AbstractSet[str] | None = None,
 ) -> Subset:
     """Choose the most representative images by greedy k-centre, in all or in each class.
 
@@ -131,12 +132,17 @@ def choose_subset(
             keep.
         labels: label by id. Where given, each class keeps its proportional share (`quotas`), chosen among its
             own images; images without a label are a class.
+        among: ids of images that may be chosen; None for all. The others are covered as well as may be.
 
     Raises:
         InvalidValue: a number, fraction or rule that is not served, or fewer images than must stay.
     """
-    collection = _Collection(snapshot, rules, snapshot.kept | protected)
+    collection = _Collection(snapshot, rules, snapshot.kept | protected, among)
     count = images_to_keep(len(collection), keep=keep, fraction=fraction)
+    if count > (choice := int(collection.eligible.sum())):
+        raise InvalidValue(
+            f"{count} images cannot be kept of {choice} without twins: ask for as many or less"
+        )
     if (must := int(collection.first.sum())) > count:
         raise InvalidValue(f"{must} images must be kept, and {count} are asked for: ask for as many or more")
     if labels is None:
@@ -148,7 +154,7 @@ def choose_subset(
 
 def _by_class(collection: _Collection, names: Sequence[str | None], count: int) -> Subset:
     # A label is not empty, so that "" can stand for images without one.
-    sizes = Counter(name or "" for name in names)
+    sizes = Counter(name or "" for name, able in zip(names, collection.eligible, strict=True) if able)
     must = Counter(name or "" for name, first in zip(names, collection.first, strict=True) if first)
     shares = quotas(sizes, count, must)
     chosen, classes = [], []
@@ -174,9 +180,16 @@ class _Collection:
     Attributes:
         images: n images, by id.
         first: bool [n], those that must stay.
+        eligible: bool [n], those that may stay.
     """
 
-    def __init__(self, snapshot: Snapshot, rules: Sequence[str], protected: AbstractSet[str]) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        rules: Sequence[str],
+        protected: AbstractSet[str],
+        among: AbstractSet[str] | None,
+    ) -> None:
         rank = keeper_order(snapshot.images, rules, protected)
         best: dict[str, int] = {}
         for place in np.argsort(rank).tolist():
@@ -184,6 +197,9 @@ class _Collection:
         places = np.sort(np.fromiter(best.values(), np.int64, len(best)))
         self.images = [snapshot.images[place] for place in places.tolist()]
         self.first = np.array([image.id in protected for image in self.images], np.bool_)
+        self.eligible = self.first | np.array(
+            [among is None or image.id in among for image in self.images], np.bool_
+        )
         self._rank = rank[places]
         self._identity = snapshot.units.image_identity[places]
         self._flat = np.array([image.low_information for image in self.images], np.bool_)
@@ -194,13 +210,17 @@ class _Collection:
         return len(self.images)
 
     def choose(self, places: Numbers, count: int) -> Representatives:
-        """Choose among some images."""
-        rows, rank = IndexedRows(self._rows, places), self._rank[places]
-        facts = _Facts(identity=self._identity[places], low_information=self._flat[places])
-        first = self.first[places]
-        found = representatives(rows, rank, count, first=first, **facts)
-        moved = recentre(rows, found.chosen, rank, fixed=first, **facts)
-        return Representatives(places[moved], coverage_after(rows, moved, **facts))
+        """Choose among some images; the coverage is that of all of them."""
+        able = places[self.eligible[places]]
+        rows, rank, first = IndexedRows(self._rows, able), self._rank[able], self.first[able]
+        found = representatives(rows, rank, count, first=first, **self._facts(able))
+        moved = able[recentre(rows, found.chosen, rank, fixed=first, **self._facts(able))]
+        position = np.searchsorted(places, moved)
+        after = coverage_after(IndexedRows(self._rows, places), position, **self._facts(places))
+        return Representatives(moved, after)
+
+    def _facts(self, places: Numbers) -> _Facts:
+        return _Facts(identity=self._identity[places], low_information=self._flat[places])
 
     def subset(
         self,

@@ -32,6 +32,16 @@ from twinlens.service.curation_answers import (
 )
 from twinlens.service.output import Format
 from twinlens.service.settings import user_trash
+from twinlens.service.subsets import (
+    Asked,
+    KeepFractionOption,
+    KeepNumberOption,
+    LabelsOption,
+    PerClassOption,
+    coverage_document,
+    plan_of,
+    subset_of,
+)
 
 if TYPE_CHECKING:
     from twinlens.engine.applying import OnStep
@@ -70,6 +80,10 @@ def curate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Rank copies by what is stored; look into no file.")
     ] = False,
+    keep: KeepNumberOption = None,
+    keep_fraction: KeepFractionOption = None,
+    per_class: PerClassOption = False,
+    labels: LabelsOption = None,
     workers: WorkersOption = None,
     format: FormatOption = None,
     out: OutOption = None,
@@ -97,7 +111,11 @@ def curate(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Plan which images to keep: each that goes has a twin that stays, and no two that stay are twins."""
+    """Plan which images to keep: each that goes has a twin that stays, and no two that stay are twins.
+
+    With --keep or --keep-fraction the most representative ones stay: of all images, or with --threshold of
+    those that stay by it.
+    """
     if undo is not None or continue_ is not None:
         if (undo is None) is (continue_ is None) or apply is not None:
             raise InvalidValue("give one of --apply ACTION, --continue JOURNAL and --undo JOURNAL")
@@ -110,8 +128,18 @@ def curate(
 
     kind = format_of(Format.CSV if csv and format is None else format, out, json=json)
     with open_dataset(dataset) as data:
-        chosen = data.default_threshold if threshold is None else threshold
-        plan, unseen = _plan(data, chosen, _rules(rules), protect or [], workers, quick=quick, quiet=json)
+        order = _rules(rules)
+        refuse_unknown_sets(order, data.sources())
+        protected = _protected(data, protect or [])
+        asked = Asked(keep, keep_fraction, per_class, labels)
+        plan, unseen, subset = None, list[str](), None
+        if threshold is not None or not asked:
+            chosen = data.default_threshold if threshold is None else threshold
+            plan, unseen = _plan(data, chosen, order, protected, workers, quick=quick, quiet=json)
+        if asked or plan is None:
+            among = None if plan is None else {image.id for image in plan.keep}
+            subset = subset_of(data, asked, rules=order, protected=protected, among=among)
+            plan = plan_of(subset, order)
         general = [*documents.notices(data), *_unfinished(data.folder)]
         notices = notices_of(plan, data, to and to.absolute(), general)
         # Where the answer cannot be written, nothing is done.
@@ -124,8 +152,20 @@ def curate(
             if file is None or kind is None:
                 console.print_plan(plan, notices, unseen, applied)
                 return
+        applied = None
+        if apply is not None and plan.remove:
+            target, trash = str(to.absolute()) if to else "", str(user_trash().absolute())
+            heading = Heading(apply, str(data.folder), target, trash)
+            applied = _apply(data, plan, heading, journal or _journal_of(data.folder), quiet=json)
+        if kind is None:
+            console.print_plan(plan, notices, unseen, applied)
+            if subset is not None:
+                console.print_coverage(subset)
+            return
+        with opened_output(out, kind) as file:
             if kind is Format.JSON:
-                output.write_json(curation_document(plan, data, unseen, notices, applied), file)
+                document = curation_document(plan, data, unseen, notices, applied)
+                output.write_json(document | ({} if subset is None else coverage_document(subset)), file)
             else:
                 output.write_table(curation_rows(plan), CURATION, kind.value, file)
         if applied is not None and kind is not Format.JSON:
@@ -139,7 +179,7 @@ def _plan(
     data: Dataset,
     threshold: float,
     rules: tuple[str, ...],
-    protect: list[Path],
+    protected: frozenset[str],
     workers: int | None,
     *,
     quick: bool,
@@ -149,8 +189,6 @@ def _plan(
     from twinlens.engine.curation import Curation
     from twinlens.engine.looking import look_at_files
 
-    refuse_unknown_sets(rules, data.sources())
-    protected = _protected(data, protect)
     if not data.related:
         data.relate()
     curation = Curation(data.copy_snapshot(), threshold, rules, protected)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twinlens.engine.ingest import Progress as Step
     from twinlens.engine.leaks import Leaks
     from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
+    from twinlens.engine.subset import Subset
     from twinlens.models import KnownModel
     from twinlens.service.curation_answers import Applied
     from twinlens.service.keys import Key, NewKey
@@ -237,6 +238,16 @@ def print_plan(plan: Plan, notices: Sequence[str], unseen: Sequence[str], applie
         print_applied(applied)
     elif plan.remove:
         out.print("nothing was touched: --apply trash does it")
+
+
+def print_coverage(subset: Subset) -> None:
+    """What the most representative images reach, as a whole and in each class."""
+    out = _out()
+    for share in subset.classes:
+        label = "without a label" if share.label is None else f"class {_safe(share.label)}"
+        covered = f", each image within {share.coverage:.4f} of a kept one" if share.kept else ""
+        out.print(f"  {label}: {share.kept:,} of {share.images:,} stay{covered}")
+    out.print(f"coverage: every removed image is within {subset.coverage:.4f} of a kept one (1 - similarity)")
 
 
 def print_applied(applied: Applied) -> None:

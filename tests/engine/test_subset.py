@@ -215,3 +215,25 @@ def test_a_file_that_was_indexed_twice_is_one_image(files: Dataset, tmp_path: Pa
     assert len(files) == 10
     found = choose_subset(files.snapshot(), keep=9)
     assert len(set(names(found))) == 9 and found.remove == ()
+
+
+def test_only_images_that_may_stay_are_chosen_and_all_are_covered(vectors: Dataset) -> None:
+    may_stay = {f"{n:03}" for n in range(0, 300, 3)}
+    found = choose_subset(vectors.snapshot(), keep=20, among=may_stay)
+    assert len(found.keep) == 20 and set(kept(found)) <= may_stay
+    assert len(found.remove) == 280
+    worst = max(1 - removed.similarity for removed in found.remove)
+    assert found.coverage == pytest.approx(worst, abs=1e-9) == pytest.approx(found.after[-1], abs=1e-9)
+    with pytest.raises(InvalidValue, match="101 images cannot be kept of 100 without twins"):
+        choose_subset(vectors.snapshot(), keep=101, among=may_stay)
+
+
+def test_classes_share_out_what_may_stay(vectors: Dataset) -> None:
+    labels = {f"{n:03}": "odd" if n % 2 else "even" for n in range(300)}
+    may_stay = {f"{n:03}" for n in range(300) if n % 2 or n < 20}
+    found = choose_subset(vectors.snapshot(), keep=40, among=may_stay, labels=labels)
+    assert set(kept(found)) <= may_stay
+    assert [(share.label, share.images, share.kept) for share in found.classes] == [
+        ("even", 150, 2),
+        ("odd", 150, 38),
+    ]
