@@ -8,17 +8,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinlens.engine.archive_members import (
+    CHUNK_BYTES,
+    ArchiveDamaged,
+    ArchiveRefused,
+    Member,
+    MemberDamaged,
+)
+from twinlens.engine.decompression import FORMATS, Decompressed
 from twinlens.engine.storage import storage_errors
-from twinlens.service.explore.archive_members import CHUNK_BYTES, ArchiveDamaged, Member, MemberDamaged
-from twinlens.service.explore.decompression import FORMATS, Decompressed
+from twinlens.engine.tar_members import BLOCK_BYTES, PlainStream, Stream, is_tar, tar_members
+from twinlens.engine.zip_members import ZipArchive, too_many_members
 from twinlens.service.explore.failures import BadRequest
 from twinlens.service.explore.staging import Staging, safe_parts, shown
-from twinlens.service.explore.tar_members import BLOCK_BYTES, Stream, is_tar, tar_members
-from twinlens.service.explore.zip_members import ZipArchive, too_many_members
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _MAX_DEPTH = 32
 _MAX_PATH_BYTES = 1024
+_SPLIT = "split it, or raise TWINLENS_MAX_UPLOAD_FILES"
 _HEADERS_BYTES = 4096
 """What a tar may have for each member beside its data."""
 
@@ -91,7 +98,7 @@ def unpack(archive: Path, name: str, folder: Path, limits: ArchiveLimits) -> Unp
         except ArchiveDamaged as error:
             unpacking.discard()
             raise BadRequest(f"{shown(name)} cannot be unpacked: {error}") from error
-        except BadRequest as error:
+        except (BadRequest, ArchiveRefused) as error:
             unpacking.discard()
             raise BadRequest(f"{shown(name)} is not unpacked: {error}") from error
         except BaseException:
@@ -135,7 +142,7 @@ class _Unpacking:
     def _take(self, member: Member) -> None:
         self._members += 1
         if max(self._members, self._staging.folders) > self._limits.max_members:
-            raise BadRequest(too_many_members(self._limits.max_members))
+            raise BadRequest(f"{too_many_members(self._limits.max_members)}: {_SPLIT}")
         if not _is_taken(member):
             if not member.is_folder and not _is_hidden(member):
                 self._left_out.append(LeftOut(_called(member), _reason(member)))
@@ -184,6 +191,15 @@ class _Bounded:
             raise BadRequest(_too_large(self._limits))
         return data
 
+    def skip(self, size: int) -> None:
+        while size:
+            if not (data := self.read(min(size, CHUNK_BYTES))):
+                raise ArchiveDamaged("the archive is cut off")
+            size -= len(data)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
 
 @contextmanager
 def _members(archive: Path, limits: ArchiveLimits) -> Iterator[Iterable[Member]]:
@@ -195,10 +211,10 @@ def _members(archive: Path, limits: ArchiveLimits) -> Iterator[Iterable[Member]]
         if new is not None:
             yield _tar(_Bounded(Decompressed(file, new), limits))
         elif head.startswith(_ZIP) or (not is_tar(head) and zipfile.is_zipfile(file)):
-            with ZipArchive(archive, max_members=limits.max_members) as opened:
+            with ZipArchive(archive, max_members=limits.max_members, advice=_SPLIT) as opened:
                 yield opened.members
         elif is_tar(head):
-            yield _tar(_Bounded(file, limits))
+            yield _tar(_Bounded(PlainStream(file), limits))
         else:
             raise BadRequest("it is no zip or tar archive: pack the files as .zip, .tar or .tar.gz")
 

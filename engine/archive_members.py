@@ -1,4 +1,4 @@
-"""What archives of every kind are to `archives`: members, and two ways to be damaged."""
+"""What archives of every kind have in common: members, where they lie, and three ways to be refused."""
 
 from __future__ import annotations
 
@@ -16,6 +16,27 @@ class ArchiveDamaged(Exception):
     """Nothing can be read from here on. Its text is one sentence about the archive."""
 
 
+class ArchiveRefused(Exception):
+    """An archive that is not read, whatever its state. Its text is one sentence about the archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes of a member lie.
+
+    Attributes:
+        offset: of a zip, its local header in the file; of a tar, its first byte in the unpacked archive.
+        stored: bytes that it takes there, the local header not included.
+        method: 0 stored as it is, 8 deflated.
+        crc: CRC-32 of the unpacked bytes; None where the archive has none.
+    """
+
+    offset: int
+    stored: int
+    method: int = 0
+    crc: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """An entry of an archive.
@@ -23,6 +44,7 @@ class Member:
     Attributes:
         name: as the archive spells it, not to be trusted.
         size: unpacked bytes that it claims to have.
+        place: where they lie.
         read: its bytes, at most `CHUNK_BYTES` at a time and no more than `size`; raises `MemberDamaged` or
             `ArchiveDamaged`. Of a tar only before the next member is asked for.
         is_folder: true for a folder.
@@ -31,6 +53,7 @@ class Member:
 
     name: str
     size: int
+    place: Place
     read: Callable[[], Iterator[bytes]]
     is_folder: bool = False
     refusal: str | None = None

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
+from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged
 from twinlens.engine.refusals import one_line
-from twinlens.service.explore.archive_members import ArchiveDamaged
 
 MAX_XZ_MEMORY = 1 << 28
 """Bytes that an xz file may ask for; `xz -9` asks for 65 MiB."""
@@ -74,6 +74,7 @@ class Decompressed:
         self._decompressor = new()
         self._ahead = b""
         self._is_over = False
+        self._told = 0
 
     def read(self, size: int) -> bytes:
         """The next bytes, fewer than `size` only at the end.
@@ -84,7 +85,23 @@ class Decompressed:
         data = bytearray()
         while len(data) < size and not self._is_over:
             data += self._more(size - len(data))
+        self._told += len(data)
         return bytes(data)
+
+    def skip(self, size: int) -> None:
+        """Unpack so many bytes and forget them.
+
+        Raises:
+            ArchiveDamaged: there are fewer, or as for `read`.
+        """
+        while size:
+            if not (data := self.read(min(size, CHUNK_BYTES))):
+                raise ArchiveDamaged(_CUT_OFF)
+            size -= len(data)
+
+    def tell(self) -> int:
+        """How many unpacked bytes were read or passed by."""
+        return self._told
 
     def _more(self, most: int) -> bytes:
         if self._decompressor.eof and not self._next_stream():

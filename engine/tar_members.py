@@ -8,15 +8,17 @@ Source: POSIX.1-2017, "pax Interchange Format"; GNU tar manual, "Basic Tar Forma
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
-from twinlens.service.explore.archive_members import CHUNK_BYTES, ArchiveDamaged, Member, as_text
+from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged, Member, Place, as_text
 
 BLOCK_BYTES = 512
+CUT_OFF = "the archive is cut off"
 _MAX_HEADER_BYTES = 1 << 20
 _RECORD = re.compile(rb"(\d{1,9}) ")
 _SPARSE, _SPARSE_NAME = b"GNU.sparse.", b"GNU.sparse.name"
@@ -41,6 +43,38 @@ class Stream(Protocol):
     def read(self, size: int, /) -> bytes:
         """The next bytes, fewer than `size` only at the end."""
         ...
+
+    def skip(self, size: int, /) -> None:
+        """Pass by so many bytes; raises `ArchiveDamaged` if there are fewer."""
+        ...
+
+    def tell(self) -> int:
+        """How many bytes were read or passed by."""
+        ...
+
+
+class PlainStream:
+    """An archive that is not compressed: what is skipped is not read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Starts where the file stands."""
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, fewer than `size` only at the end."""
+        return self._file.read(size)
+
+    def skip(self, size: int, /) -> None:
+        """Pass by so many bytes; raises `ArchiveDamaged` if there are fewer."""
+        end = self._file.tell() + size
+        self._file.seek(min(end, self._size))
+        if end > self._size:
+            raise ArchiveDamaged(CUT_OFF)
+
+    def tell(self) -> int:
+        """How many bytes were read or passed by."""
+        return self._file.tell()
 
 
 def is_tar(head: bytes) -> bool:
@@ -69,6 +103,7 @@ def tar_members(stream: Stream) -> Iterator[Member]:
         yield Member(
             extended.name(header.name),
             data.left,
+            Place(stream.tell(), data.left),
             data.read,
             kind == tarfile.DIRTYPE,
             _refusal(kind, extended),
@@ -125,9 +160,8 @@ class _Data:
             yield chunk
 
     def skip(self) -> None:
-        for _ in self.read():
-            pass
-        _exactly(self.stream, self.padding)
+        self.stream.skip(self.left)
+        self.stream.skip(self.padding)
 
 
 def _first_header(stream: Stream) -> tarfile.TarInfo | None:
@@ -162,7 +196,7 @@ def _is_end(block: bytes) -> bool:
 
 def _parsed(block: bytes) -> tarfile.TarInfo:
     if len(block) < BLOCK_BYTES:
-        raise ArchiveDamaged("the archive is cut off")
+        raise ArchiveDamaged(CUT_OFF)
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
@@ -206,5 +240,5 @@ def _records(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _exactly(stream: Stream, size: int) -> bytes:
     data = stream.read(size) if size else b""
     if len(data) < size:
-        raise ArchiveDamaged("the archive is cut off")
+        raise ArchiveDamaged(CUT_OFF)
     return data

@@ -13,14 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from twinlens.engine.refusals import one_line
-from twinlens.service.explore.archive_members import (
+from twinlens.engine.archive_members import (
     CHUNK_BYTES,
     ArchiveDamaged,
+    ArchiveRefused,
     Member,
     MemberDamaged,
+    Place,
 )
-from twinlens.service.explore.failures import BadRequest
+from twinlens.engine.refusals import one_line
 
 _ENTRY = b"PK\x01\x02"
 _ENTRY_BYTES = 1024
@@ -50,14 +51,15 @@ class ZipArchive:
     Args:
         path: where it lies.
         max_members: most entries that it may have.
+        advice: what to do about one that has more.
 
     Raises:
         ArchiveDamaged: it has no table of contents that can be read.
-        BadRequest: it has more than `max_members`, or several members share bytes.
+        ArchiveRefused: it has more than `max_members`, or several members share bytes.
     """
 
-    def __init__(self, path: Path, *, max_members: int) -> None:
-        self._file = _Guarded(io.FileIO(path), max_members)
+    def __init__(self, path: Path, *, max_members: int, advice: str = "split it") -> None:
+        self._file = _Guarded(io.FileIO(path), max_members, advice)
         try:
             self._zip = zipfile.ZipFile(self._file)
             self._file.is_guarded = False
@@ -83,7 +85,8 @@ class ZipArchive:
     def _member(self, info: zipfile.ZipInfo) -> Member:
         name = _name(info)
         is_folder = name.replace("\\", "/").endswith("/") or bool(info.external_attr & _DOS_FOLDER)
-        return Member(name, info.file_size, lambda: self._read(info), is_folder, _refusal(info))
+        place = Place(info.header_offset, info.compress_size, info.compress_type, info.CRC)
+        return Member(name, info.file_size, place, lambda: self._read(info), is_folder, _refusal(info))
 
     def _read(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
         left = info.file_size
@@ -106,8 +109,9 @@ class _Guarded(io.BufferedReader):
     `zipfile` reads the table at one go and makes an object of each entry before anybody can count them.
     """
 
-    def __init__(self, raw: io.FileIO, max_members: int) -> None:
+    def __init__(self, raw: io.FileIO, max_members: int, advice: str) -> None:
         super().__init__(raw)
+        self._advice = advice
         self._max_members = max_members
         self.is_guarded = True
 
@@ -117,19 +121,19 @@ class _Guarded(io.BufferedReader):
             return super().read(size)
         most = (self._max_members + 64) * _ENTRY_BYTES
         if size > most:
-            raise BadRequest(f"its table of contents has {size:,} bytes, and at most {most:,} are read")
+            raise ArchiveRefused(f"its table of contents has {size:,} bytes, and at most {most:,} are read")
         data = super().read(size)
         self.check(data.count(_ENTRY))
         return data
 
     def check(self, entries: int) -> None:
         if entries > self._max_members:
-            raise BadRequest(too_many_members(self._max_members))
+            raise ArchiveRefused(f"{too_many_members(self._max_members)}: {self._advice}")
 
 
 def too_many_members(most: int) -> str:
     """What an archive of too many members is told."""
-    return f"it has more than {most:,} members: split it, or raise TWINLENS_MAX_UPLOAD_FILES"
+    return f"it has more than {most:,} members"
 
 
 def _check_apart(infos: list[zipfile.ZipInfo]) -> None:
@@ -140,7 +144,7 @@ def _check_apart(infos: list[zipfile.ZipInfo]) -> None:
     end = None
     for info in sorted(infos, key=lambda info: info.header_offset):
         if end is not None and info.header_offset < end:
-            raise BadRequest("several of its members share bytes, as in a zip bomb: pack the files again")
+            raise ArchiveRefused("several of its members share bytes, as in a zip bomb: pack the files again")
         end = info.header_offset + _HEADER_BYTES + info.compress_size
 
 
