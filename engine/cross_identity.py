@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.archive_reading import reading_order
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.join import PairBlock
@@ -70,7 +71,13 @@ class PixelCandidates:
     def digests(self, limits: DecodeLimits, workers: int) -> Mapping[bytes, bytes]:
         """Pixel digest by digest of the bytes, of every candidate whose pixels can be compared."""
         wanted = self._a.wanted | self._b.wanted
-        return dict(pixel_digests(wanted.values(), limits, workers))
+        return dict(
+            pixel_digests(
+                sorted(wanted.values(), key=lambda content: reading_order(content.image.path)),
+                limits,
+                workers,
+            )
+        )
 
 
 class _Side:

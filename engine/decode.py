@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from twinlens.engine.archive_reading import find_member
 from twinlens.engine.encoded import Damaged, Encoded
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.exif import upright
@@ -124,7 +125,7 @@ def decode(
 
 
 def read_bytes(path: str | os.PathLike[str], limits: DecodeLimits = DecodeLimits()) -> bytes:
-    """Read a file whose size is within the limits.
+    """Read a file, or a file in an archive, whose size is within the limits.
 
     Raises:
         DecodeError: it cannot be opened or read, is not a regular file, or is too large.
@@ -132,6 +133,8 @@ def read_bytes(path: str | os.PathLike[str], limits: DecodeLimits = DecodeLimits
     try:
         # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except NotADirectoryError as error:
+        return _read_in_archive(path, limits, error)
     except (OSError, ValueError) as error:
         raise _unreadable(error, "open") from error
     try:
@@ -149,6 +152,18 @@ def read_bytes(path: str | os.PathLike[str], limits: DecodeLimits = DecodeLimits
         reason = "the file changed while it was read: try again when nothing writes to it"
         raise DecodeError(reason, stage="read", retryable=True)
     return data
+
+
+def _read_in_archive(
+    path: str | os.PathLike[str], limits: DecodeLimits, missing: NotADirectoryError
+) -> bytes:
+    try:
+        if (found := find_member(path)) is None:
+            raise _unreadable(missing, "open")
+        _check_bytes(found.held.size, limits)
+        return found.read()
+    except OSError as error:
+        raise _unreadable(error, "read") from error
 
 
 def _bytes_of(source: str | os.PathLike[str] | bytes | BinaryIO, limits: DecodeLimits) -> bytes:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from twinlens.engine.archive_reading import reading_order
 from twinlens.engine.catalog import Catalog, ImageRecord
 from twinlens.engine.decode import DecodeLimits, decode, read_bytes
 from twinlens.engine.errors import DecodeError
@@ -29,6 +30,7 @@ def establish_hashes(catalog: Catalog, limits: DecodeLimits) -> None:
     """Compute and remember the hashes that are missing; files that changed or went stay without."""
     known = catalog.hashes()
     missing = [image for image in catalog.images() if image.digest is not None and image.id not in known]
+    missing.sort(key=lambda image: reading_order(image.path))
     workers = os.cpu_count() or 1
     found: list[tuple[str, bytes, bytes]] = []
     with ThreadPoolExecutor(workers) as pool:

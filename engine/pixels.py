@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.archive_reading import reading_order
 from twinlens.engine.catalog import Catalog, ImageRecord
 from twinlens.engine.decode import DecodeLimits, decode, read_bytes
 from twinlens.engine.errors import DecodeError
@@ -79,7 +80,7 @@ def _remember(catalog: Catalog, found: list[tuple[bytes, bytes]]) -> None:
 
 
 def _wanted(catalog: Catalog) -> list[Content]:
-    """Contents without a pixel digest that some other content may equal, in order of their ids."""
+    """Contents without a pixel digest that some other content may equal, as they are read fast."""
     by_unit: dict[int, dict[bytes, Content]] = defaultdict(dict)
     for image in catalog.images():
         if image.unit is not None and image.digest is not None and not image.low_information:
@@ -88,7 +89,7 @@ def _wanted(catalog: Catalog) -> list[Content]:
     for a, b in _candidates(catalog, by_unit):
         if _same_size(a, b) and _signatures_agree(catalog, a, b):
             wanted |= {content.digest: content for content in (a, b) if content.image.pixel_digest is None}
-    return sorted(wanted.values(), key=lambda content: content.image.id)
+    return sorted(wanted.values(), key=lambda content: reading_order(content.image.path))
 
 
 def _candidates(

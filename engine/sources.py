@@ -1,7 +1,8 @@
-"""Where images come from: folders, lists of paths, single files. Ordered, lazy, nothing is opened.
+"""Where images come from: folders, archives, lists of paths, single files. Ordered, lazy, no image is opened.
 
-A folder is walked in the order of the bytes of its paths, so that every machine sees the same order.
-Paths are bytes: a file system has names that are not UTF-8.
+A folder is walked in the order of the bytes of its paths, so that every machine sees the same order;
+members of an archive come in the order of the archive. Paths are bytes: a file system has names that
+are not UTF-8.
 """
 
 from __future__ import annotations
@@ -9,91 +10,57 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from twinlens.engine.errors import SourceError
-from twinlens.engine.formats import IMAGE_EXTENSIONS, OTHER_PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
-from twinlens.engine.path_lists import LIST_EXTENSIONS, read_list
-from twinlens.engine.refusals import (
-    DIRECTORY,
-    kind_refusal,
-    picture_refusal,
-    unreadable_refusal,
-    video_refusal,
+from twinlens.engine.archive_entries import MemberEntries, archive_entries, is_entered, member_entry
+from twinlens.engine.archive_names import ARCHIVE_EXTENSIONS, is_archive, is_shard
+from twinlens.engine.brace_patterns import expand, is_pattern
+from twinlens.engine.entries import (
+    SkippedFile,
+    SourceEntry,
+    SourceFailure,
+    SourceFile,
+    extension_of,
+    is_private,
+    refused_by_name,
 )
+from twinlens.engine.errors import SourceError
+from twinlens.engine.formats import IMAGE_EXTENSIONS
+from twinlens.engine.path_lists import LIST_EXTENSIONS, read_list
+from twinlens.engine.refusals import DIRECTORY, kind_refusal, unreadable_refusal
+
+__all__ = [
+    "SkippedFile",
+    "SourceEntry",
+    "SourceFailure",
+    "SourceFile",
+    "scan",
+    "source_exists",
+    "source_root",
+]
 
 OWN_FOLDER = b".twinlens"
-_PRIVATE_FOLDERS = frozenset(
-    (b"@eaDir", b"#recycle", b"$RECYCLE.BIN", b"System Volume Information", b"__MACOSX", b"lost+found")
-)
-"""Thumbnails and bins of file servers and operating systems; nobody's pictures."""
 
 _Identity: TypeAlias = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """Something in a source.
-
-    Attributes:
-        root: absolute folder that relative paths start from.
-        relative: path from there as the file system spells it; maybe not UTF-8.
-    """
-
-    root: Path
-    relative: bytes
-
-    @property
-    def path(self) -> str:
-        """Absolute path as `os.fsdecode` gives it."""
-        return os.path.join(self.root, os.fsdecode(self.relative))
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile(_Named):
-    """A file that is to be decoded.
-
-    Attributes:
-        size: bytes.
-        mtime_ns: time of last change, nanoseconds since 1970.
-    """
-
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFailure(_Named):
-    """Something that should be an image and cannot be one, or a folder that cannot be listed.
-
-    Attributes:
-        reason: one sentence for a person, without the name.
-        retryable: True if it may be readable later.
-        stage: always "scan".
-    """
-
-    reason: str
-    retryable: bool
-    stage: str = "scan"
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedFile(_Named):
-    """A file that does not claim to be an image, or a hidden folder."""
-
-
-SourceEntry: TypeAlias = SourceFile | SourceFailure | SkippedFile
 
 
 def source_root(source: Path) -> Path:
     """The folder that relative paths of a source start from: itself, or the one it lies in; absolute."""
     absolute = Path(os.path.abspath(source))
-    return absolute if absolute.is_dir() else absolute.parent
+    if absolute.is_dir():
+        return absolute
+    return next(folder for folder in absolute.parents if folder.exists() or not is_pattern(str(folder)))
 
 
-def scan(source: Path, *, exclude: Collection[Path] = ()) -> Iterator[SourceEntry]:
+def source_exists(source: Path) -> bool:
+    """True if there is such a file or folder, or it is a pattern that names one."""
+    return source.exists() or any(os.path.exists(name) for name in _names(source))
+
+
+def scan(
+    source: Path, *, exclude: Collection[Path] = (), members: MemberEntries = archive_entries
+) -> Iterator[SourceEntry]:
     """Entries of a source, in the order of the bytes of their paths, or of the list.
 
     A folder is walked with everything below it. Symbolic links are followed; each real folder is
@@ -101,10 +68,14 @@ def scan(source: Path, *, exclude: Collection[Path] = ()) -> Iterator[SourceEntr
     as images by extension; videos and pictures that are not decoded are failures.
     A list of paths (text, CSV, Parquet) is taken by its word: every file in it is to be decoded, but
     only once. A single image file is a source too.
+    An archive (zip, tar) is a folder of its members, and a brace pattern a list of files or archives. Tar
+    archives in a folder without images are the shards of a WebDataset and are entered; beside images they
+    are files like others.
 
     Args:
         source: what to scan.
         exclude: folders that are left out.
+        members: lists an archive.
 
     Raises:
         SourceError: the source is missing, cannot be read, or is neither folder, list nor image; a
@@ -112,55 +83,74 @@ def scan(source: Path, *, exclude: Collection[Path] = ()) -> Iterator[SourceEntr
     """
     root = source_root(source)
     extension = source.suffix.lower()
+    if (names := _names(source)) and not source.exists():
+        return _listed(root, map(os.fsencode, names), members)
     try:
         status = os.stat(source)
     except (OSError, ValueError) as error:
         raise SourceError(f"{source} cannot be used as a source: {unreadable_refusal(error)}") from error
     if stat.S_ISDIR(status.st_mode):
-        return _walk(root, {_identity(status)}, exclude)
+        return _walk(root, {_identity(status)}, exclude, members)
     if stat.S_ISREG(status.st_mode) and extension in LIST_EXTENSIONS:
-        return _listed(root, read_list(source))
-    if stat.S_ISREG(status.st_mode) and extension in IMAGE_EXTENSIONS:
-        return _listed(root, [os.fsencode(source.name)])
-    lists = " ".join(sorted(LIST_EXTENSIONS))
+        return _listed(root, read_list(source), members)
+    if stat.S_ISREG(status.st_mode) and (extension in IMAGE_EXTENSIONS or is_archive(source.name)):
+        return _listed(root, [os.fsencode(source.name)], members)
+    lists, archives = " ".join(sorted(LIST_EXTENSIONS)), " ".join(ARCHIVE_EXTENSIONS)
     raise SourceError(
-        f"{source} is no source of images: name a folder, an image file, or a list of paths ({lists})"
+        f"{source} is no source of images: name a folder, an image file, an archive ({archives}), "
+        f"or a list of paths ({lists})"
     )
 
 
-def _listed(root: Path, paths: Iterable[bytes]) -> Iterator[SourceEntry]:
+def _names(source: Path) -> list[str]:
+    """Absolute paths that a brace pattern stands for; none for any other source."""
+    text = os.path.abspath(source)
+    return expand(text) if is_pattern(text) else []
+
+
+def _listed(root: Path, paths: Iterable[bytes], members: MemberEntries) -> Iterator[SourceEntry]:
     base, seen = os.fsencode(root), set()
     for path in paths:
         relative = os.path.relpath(os.path.join(base, path), base)
-        if relative not in seen:
-            seen.add(relative)
+        if relative in seen:
+            continue
+        seen.add(relative)
+        if is_archive(relative) and is_entered(root, relative):
+            yield from members(root, relative)
+        else:
             yield _refused(root, relative) or _file(root, relative)
 
 
-def _walk(root: Path, seen: set[_Identity], exclude: Collection[Path]) -> Iterator[SourceEntry]:
+def _walk(
+    root: Path, seen: set[_Identity], exclude: Collection[Path], members: MemberEntries
+) -> Iterator[SourceEntry]:
     """Depth first with a stack of its own: trees are deeper than Python's."""
     base, inside = os.fsencode(root), os.path.realpath(os.fsencode(root))
     seen |= {_identity(os.stat(folder)) for folder in exclude if os.path.exists(folder)}
     try:
-        stack = [(b"", _children(base))]
+        stack = [(b"", top := _children(base), _holds_shards(top))]
     except OSError as error:
         raise SourceError(f"{root} cannot be listed: {unreadable_refusal(error)}") from error
     while stack:
-        folder, children = stack[-1]
+        folder, children, shards = stack[-1]
         if not children:
             stack.pop()
             continue
         relative = folder + children.pop()
         if not relative.endswith(b"/"):
-            yield _walked_file(root, relative)
+            if shards and is_shard(relative) and not is_private(os.path.basename(relative)):
+                yield from members(root, relative)
+            else:
+                yield _walked_file(root, relative)
             continue
         if (entry := _passed_by(root, relative[:-1], inside, seen)) is not None:
             yield from entry
             continue
-        if _extension(relative[:-1]) in IMAGE_EXTENSIONS:
+        if extension_of(relative[:-1]) in IMAGE_EXTENSIONS:
             yield SourceFailure(root, relative[:-1], DIRECTORY, retryable=False)
         try:
-            stack.append((relative, _children(base + b"/" + relative)))
+            below = _children(base + b"/" + relative)
+            stack.append((relative, below, _holds_shards(below)))
         except OSError as error:
             yield SourceFailure(root, relative[:-1], unreadable_refusal(error), retryable=True)
 
@@ -171,6 +161,12 @@ def _children(folder: bytes) -> list[bytes]:
         names = [entry.name + b"/" if _is_folder(entry) else entry.name for entry in entries]
     names.sort(reverse=True)
     return names
+
+
+def _holds_shards(children: list[bytes]) -> bool:
+    """True for a folder with tar archives and without images: those of a WebDataset."""
+    is_image = any(extension_of(name) in IMAGE_EXTENSIONS for name in children)
+    return not is_image and any(is_shard(name) for name in children)
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
@@ -187,7 +183,7 @@ def _passed_by(
     name = os.path.basename(relative)
     if name == OWN_FOLDER:
         return ()
-    if name.startswith(b".") or name in _PRIVATE_FOLDERS:
+    if is_private(name):
         return (SkippedFile(root, relative),)
     path = os.path.join(os.fsencode(root), relative)
     try:
@@ -207,7 +203,7 @@ def _is_visited_anyway(target: bytes, inside: bytes) -> bool:
     if target == inside:
         return True
     names = os.path.relpath(target, inside).split(b"/")
-    return not any(name.startswith(b".") or name in _PRIVATE_FOLDERS for name in names)
+    return not any(is_private(name) for name in names)
 
 
 def _walked_file(root: Path, relative: bytes) -> SourceEntry:
@@ -215,34 +211,27 @@ def _walked_file(root: Path, relative: bytes) -> SourceEntry:
         return SkippedFile(root, relative)
     if (refused := _refused(root, relative)) is not None:
         return refused
-    if _extension(relative) not in IMAGE_EXTENSIONS:
+    if extension_of(relative) not in IMAGE_EXTENSIONS:
         return SkippedFile(root, relative)
     return _file(root, relative)
 
 
 def _refused(root: Path, relative: bytes) -> SourceFailure | None:
-    """Videos and other pictures are refused by name: reading gigabytes would tell nothing more."""
-    extension = _extension(relative)
-    if extension in VIDEO_EXTENSIONS:
-        return SourceFailure(root, relative, video_refusal(extension[1:].upper()), retryable=False)
-    if (kind := OTHER_PICTURE_EXTENSIONS.get(extension)) is not None:
-        return SourceFailure(root, relative, picture_refusal(kind), retryable=False)
-    return None
+    reason = refused_by_name(relative)
+    return None if reason is None else SourceFailure(root, relative, reason, retryable=False)
 
 
 def _file(root: Path, relative: bytes) -> SourceEntry:
     try:
         status = os.stat(os.path.join(os.fsencode(root), relative))
+    except NotADirectoryError:
+        return member_entry(root, relative)
     except (OSError, ValueError) as error:
         retryable = isinstance(error, OSError)
         return SourceFailure(root, relative, unreadable_refusal(error), retryable)
     if (refusal := kind_refusal(status.st_mode)) is not None:
         return SourceFailure(root, relative, refusal, retryable=False)
     return SourceFile(root, relative, status.st_size, status.st_mtime_ns)
-
-
-def _extension(relative: bytes) -> str:
-    return os.path.splitext(os.fsdecode(relative))[1].lower()
 
 
 def _identity(status: os.stat_result) -> _Identity:

@@ -155,7 +155,7 @@ class _Data:
 
     def read(self) -> Iterator[bytes]:
         while self.left:
-            chunk = _exactly(self.stream, min(self.left, CHUNK_BYTES))
+            chunk = exactly(self.stream, min(self.left, CHUNK_BYTES))
             self.left -= len(chunk)
             yield chunk
 
@@ -186,7 +186,7 @@ def _whole(block: bytes, stream: Stream) -> tarfile.TarInfo | None:
     if header.type == tarfile.GNUTYPE_SPARSE:
         more = block[482]
         while more:
-            more = _exactly(stream, BLOCK_BYTES)[504]
+            more = exactly(stream, BLOCK_BYTES)[504]
     return header
 
 
@@ -219,8 +219,8 @@ def _payload(stream: Stream, size: int) -> bytes:
         raise ArchiveDamaged(
             f"the archive has a header of {size:,} bytes, and {_MAX_HEADER_BYTES:,} are read"
         )
-    payload = _exactly(stream, size)
-    _exactly(stream, -size % BLOCK_BYTES)
+    payload = exactly(stream, size)
+    exactly(stream, -size % BLOCK_BYTES)
     return payload
 
 
@@ -237,7 +237,8 @@ def _records(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = end
 
 
-def _exactly(stream: Stream, size: int) -> bytes:
+def exactly(stream: Stream, size: int) -> bytes:
+    """So many bytes; raises `ArchiveDamaged` if there are fewer."""
     data = stream.read(size) if size else b""
     if len(data) < size:
         raise ArchiveDamaged(CUT_OFF)

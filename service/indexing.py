@@ -12,6 +12,7 @@ from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.ingest import IngestOptions, IngestReport
 from twinlens.engine.results import Cluster, Linkage, Uniqueness
+from twinlens.engine.sources import source_exists
 from twinlens.models import resolve_auto
 from twinlens.service import console, documents
 from twinlens.service.report import Report
@@ -39,8 +40,10 @@ def indexed(
         DatasetError: the dataset cannot be opened or written.
     """
     for source in sources:
-        if not source.exists():
-            raise InvalidValue(f"{source} does not exist: give a folder of images or a list of paths")
+        if not source_exists(source):
+            raise InvalidValue(
+                f"{source} does not exist: give a folder of images, an archive or a list of paths"
+            )
     if has_dataset(place):
         data = open_dataset(place, device=device, precision=precision)
         refuse_other_model(data, model)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twinlens.engine.catalog import catalog_path
 from twinlens.engine.dataset import Dataset
+from twinlens.engine.sources import source_root
 from twinlens.engine.storage import is_writable
 from twinlens.models import load_model
 from twinlens.service.settings import cache_home
@@ -53,7 +54,7 @@ def default_dataset_folder(source: Path) -> Path:
 
     Inside a folder of images as `.twinlens`; in the user's cache folder where that cannot be written.
     """
-    folder = source if source.is_dir() else source.parent
+    folder = source_root(source)
     inside = folder / DATASET_FOLDER
     if has_dataset(inside) or is_writable(folder):
         return inside

@@ -199,7 +199,7 @@ def test_what_cannot_be_listed_is_a_failure_and_hides_nothing_else() -> None:
 
 def test_a_source_that_is_none_says_what_is_accepted(tmp_path: Path) -> None:
     touch(tmp_path, "music.mp3")
-    for name, words in {"gone": "missing", "music.mp3": "name a folder, an image file, or a list"}.items():
+    for name, words in {"gone": "missing", "music.mp3": "name a folder, an image file, an archive"}.items():
         with pytest.raises(SourceError, match=words):
             scan(tmp_path / name)
 
