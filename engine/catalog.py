@@ -421,6 +421,21 @@ class Catalog:
             (source,),
         )
 
+    def known_below(self, source: int, folder: bytes) -> list[tuple[Listed, str, str, bool]]:
+        """Images and failures of a source below a folder, by path: file, stage, reason, retryable.
+
+        Stage and reason of an image are empty.
+        """
+        rows = self._db.execute(
+            "SELECT relative, size, mtime_ns, '', '', 0 FROM images WHERE source = ?1"
+            " AND relative > ?2 AND relative < ?3"
+            " UNION ALL SELECT relative, size, mtime_ns, stage, reason, retryable FROM failures"
+            " WHERE source = ?1 AND relative > ?2 AND relative < ?3 ORDER BY relative",
+            # "0" is the byte after "/".
+            (source, folder + b"/", folder + b"0"),
+        )
+        return [(Listed(*file), stage, why, bool(re)) for *file, stage, why, re in rows]
+
     # -- images -------------------------------------------------------------------------------
 
     def add_images(self, images: Sequence[NewImage]) -> None:

@@ -16,6 +16,10 @@ PRIVATE_FOLDERS = frozenset(
 """Thumbnails and bins of file servers and operating systems; nobody's pictures."""
 
 
+SCAN = "scan"
+"""The stage at which something fails before it is opened."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Named:
     """Something in a source.
@@ -59,7 +63,7 @@ class SourceFailure(_Named):
 
     reason: str
     retryable: bool
-    stage: str = "scan"
+    stage: str = SCAN
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from twinlens.engine.archive_marks import ArchiveMarks
+from twinlens.engine.archive_names import is_shard
 from twinlens.engine.catalog import Catalog, Listed, NewImage
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.embedding import embed_padded
@@ -133,6 +135,7 @@ class Ingest:
         self._batch = _Batch()
         self._embedding: deque[_Batch] = deque()
         self._report = IngestReport()
+        self._not_entered: list[bytes] = []
 
     def run(self, on_progress: OnProgress) -> IngestReport:
         """Bring the dataset up to date with the source.
@@ -143,6 +146,8 @@ class Ingest:
         """
         with self._catalog.transaction():
             self._source = self._catalog.source(self._location, self._root)
+            self._archives = ArchiveMarks(self._catalog, self._source)
+            self._archives.forget()
         unreadable = self._list()
         self._vanished = self._find_vanished(unreadable)
         retry = self._options.retry_failed
@@ -160,6 +165,8 @@ class Ingest:
             while self._embedding:
                 self._commit(self._embedding.popleft())
         self._remove_vanished()
+        with self._catalog.transaction():
+            self._archives.write()
         self._count_the_rest()
         return self._report
 
@@ -170,13 +177,15 @@ class Ingest:
         unreadable: list[SourceFailure] = []
 
         def files() -> Iterator[Listed]:
-            for entry in scan(self._location, exclude=[self._catalog.folder]):
+            for entry in scan(self._location, exclude=[self._catalog.folder], members=self._archives.entries):
                 if isinstance(entry, SourceFile):
                     yield Listed(entry.relative, entry.size, entry.mtime_ns)
                 elif isinstance(entry, SourceFailure):
                     unreadable.append(entry)
                 else:
                     self._report.skipped += 1
+                    if is_shard(entry.relative):
+                        self._not_entered.append(entry.relative + b"/")
 
         self._catalog.list_files(files())
         self._report.listed = self._catalog.count_listed()
@@ -197,8 +206,10 @@ class Ingest:
                 f"{self._location} lists no image now and held {known}: is it mounted? "
                 "If its images are gone for good, say so with --allow-empty"
             )
-        # What lies below a folder that cannot be read is out of sight, not gone.
-        hidden = tuple(entry.relative + b"/" for entry in unreadable if entry.retryable)
+        # What lies below a folder that cannot be read is out of sight, not gone; so are the shards of a
+        # WebDataset into which somebody put an image.
+        out_of_sight = [entry.relative + b"/" for entry in unreadable if entry.retryable]
+        hidden = tuple(out_of_sight + self._not_entered)
         vanished: dict[bytes, deque[str]] = defaultdict(deque)
         for id_, relative, digest in self._catalog.vanished(self._source):
             if not relative.startswith(hidden):

@@ -26,6 +26,7 @@ from twinlens.service.table import shown
 
 if TYPE_CHECKING:
     from twinlens.engine.curation import Plan
+    from twinlens.engine.catalog import Failure
     from twinlens.engine.dataset import Dataset
     from twinlens.engine.ingest import IngestReport, OnProgress
     from twinlens.engine.ingest import Progress as Step
@@ -110,10 +111,8 @@ def print_run(report: Report, html: Path | None) -> None:
         out.print("\n[bold]Most unique[/]")
         _print_unique(out, report.unique[:10])
     if report.failures:
-        out.print(f"\n[bold]{len(report.failures)} files could not be read[/]")
-        for failure in report.failures[:_ROWS_SHOWN]:
-            out.print(f"  {_path(failure.path)}: {_safe(failure.reason)}")
-        _print_rest(out, len(report.failures) - _ROWS_SHOWN, "failures")
+        out.print()
+        _print_failures(out, report.failures)
     sums = totals(report.clusters)
     out.print(
         f"\n[bold]{report.images:,}[/] images, [bold]{sums.clusters:,}[/] clusters, "
@@ -132,7 +131,16 @@ def print_index(dataset: Dataset, reports: Sequence[IngestReport]) -> None:
         counts = ("added", "changed", "moved", "removed", "unchanged", "failed", "skipped")
         parts = [f"{getattr(report, name):,} {name}" for name in counts if getattr(report, name)]
         out.print(f"{_path(str(source))}: {', '.join(parts) or 'nothing to do'}")
+    if failures := dataset.failures():
+        _print_failures(out, failures)
     out.print(f"{len(dataset):,} images in {_path(str(dataset.folder))}, model {dataset.description.name}")
+
+
+def _print_failures(out: Console, failures: Sequence[Failure]) -> None:
+    out.print(f"[bold]{len(failures)} files could not be read[/]")
+    for failure in failures[:_ROWS_SHOWN]:
+        out.print(f"  {_path(failure.path)}: {_safe(failure.reason)}")
+    _print_rest(out, len(failures) - _ROWS_SHOWN, "failures")
 
 
 def print_clusters(clusters: Sequence[Cluster], threshold: float) -> None:
