@@ -16,6 +16,14 @@ import typer
 from twinlens.engine.keeper import DEFAULT_RULES, RULE_FORMS
 from twinlens.engine.results import MAX_PAIRS, EvidenceMode, Linkage
 from twinlens.service import console, documents, output
+from twinlens.service.cli_layouts import (
+    CocoOption,
+    LayoutOption,
+    NullOption,
+    PlanOption,
+    ToOption,
+    print_choice,
+)
 from twinlens.service.cli_options import EXIT_INPUT, JsonOption
 from twinlens.service.cli_output import FormatOption, OutOption, format_of, opened_output, report_errors
 from twinlens.service.output import Format
@@ -260,9 +268,18 @@ def export(
     format: FormatOption = None,
     out: OutOption = None,
     vectors: Annotated[Path | None, typer.Option("--vectors", help="Also write the rows as .npy.")] = None,
+    layout: LayoutOption = None,
+    to: ToOption = None,
+    plan: PlanOption = None,
+    coco: CocoOption = None,
+    null: NullOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write every image of a dataset with its facts and scores, one row each."""
+    """Write every image of a dataset, one row each; or what a plan of `curate` keeps, with --as and --to."""
+    if (layout, to, plan, coco) != (None, None, None, None):
+        with _open(dataset) as data:
+            print_choice(data, layout, to, plan, coco, null=null, json=json)
+        return
     with _open(dataset) as data:
         kind = format_of(format, out, json=json) or Format.CSV
         with opened_output(out, kind) as file:

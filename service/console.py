@@ -286,6 +286,20 @@ def print_hashes(images: Sequence[Mapping[str, Any]], failures: Sequence[Mapping
         _err().print(f"[bold red]{_path(failure['path'])}[/]: {_safe(failure['reason'])}")
 
 
+def print_written(
+    to: Path, counts: Mapping[str, int], notices: Sequence[str], failures: Sequence[str]
+) -> None:
+    """The answer of `export --as`."""
+    out = _out()
+    for notice in notices:
+        print_notice(notice)
+    for failure in failures[:_ROWS_SHOWN]:
+        out.print(f"  {_path(failure)}")
+    _print_rest(out, len(failures) - _ROWS_SHOWN, "failures")
+    parts = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    out.print(f"{parts} in {_path(str(to))}" + (f", {len(failures):,} failures" if failures else ""))
+
+
 def print_models(models: Sequence[KnownModel]) -> None:
     """Model names and what they are."""
     table = Table("model", "text", "what it is", box=None, pad_edge=False)
