@@ -77,7 +77,7 @@ class _Copying:
         self._out = out
         self._fate = fate
         self._key: bytes | None = None
-        self._fates: set[bool | None] = set()
+        self._paths: list[bytes] = []
         self.samples = 0
         self.dropped = 0
 
@@ -91,7 +91,7 @@ class _Copying:
                     if (key := sample_key(path)) != self._key:
                         self._finish(passed, end)
                         self._key = key
-                    self._fates.add(self._fate(path))
+                    self._paths.append(path)
                     end = member.place.offset + member.place.stored + -member.place.stored % BLOCK_BYTES
                 while passed.read(CHUNK_BYTES):
                     pass
@@ -109,11 +109,12 @@ class _Copying:
     def _finish(self, passed: _Passed, end: int) -> None:
         if self._key is None:
             return
-        is_dropped = False in self._fates and True not in self._fates
+        fates = {self._fate(path) for path in self._paths}
+        is_dropped = False in fates and True not in fates
         passed.take(end, None if is_dropped else self._out)
         self.samples += not is_dropped
         self.dropped += is_dropped
-        self._fates = set()
+        self._paths = []
 
 
 class _Passed:
