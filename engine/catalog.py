@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.downloads import Downloads
+from twinlens.engine.entries import is_url, path_of
 from twinlens.engine.errors import (
     DatasetCorrupt,
     DatasetLocked,
@@ -120,7 +122,7 @@ class ImageRecord:
         id: UUIDv5, stable over runs and moves.
         row: its row in vectors.f16.
         unit: the lowest row with the same values; None until the rows were joined.
-        path: absolute path as `os.fsdecode` gives it; the id where there is no file.
+        path: absolute path as `os.fsdecode` gives it, or its URL; the id where there is no file.
         size: of the file, bytes.
         mtime_ns: its modification time, nanoseconds since the epoch.
         digest: of its bytes; None where there is no file.
@@ -134,6 +136,7 @@ class ImageRecord:
         brightness: mean luma, 0 to 255.
         low_information: flat, blank or nearly constant.
         source: absolute path of the folder or list it came from; empty where there is no file.
+        download: where the file of a URL lies; empty for any other image.
     """
 
     id: str
@@ -153,6 +156,12 @@ class ImageRecord:
     brightness: float
     low_information: bool
     source: str = ""
+    download: str = ""
+
+    @property
+    def file(self) -> str:
+        """Where its bytes lie."""
+        return self.download or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +221,7 @@ class Catalog:
     def __init__(self, connection: sqlite3.Connection, folder: Path, *, read_only: bool) -> None:
         self._db = connection
         self.folder = folder
+        self._downloads = Downloads(folder)
         self._read_only = read_only
         self._closed = False
 
@@ -557,10 +567,12 @@ class Catalog:
         path = relative.decode() if root is None else self._path(root, relative)
         source = "" if location is None else sys.intern(self._resolved(location))
         fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information), source]
+        download = str(self._downloads.place(relative)) if root is not None and is_url(relative) else ""
+        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information), download]
         return ImageRecord(*fields)
 
     def _path(self, root: bytes, relative: bytes) -> str:
-        return os.path.join(self._resolved(root), os.fsdecode(relative))
+        return path_of(self._resolved(root), relative)
 
     # -- units, pairs, nearest ----------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class PixelCandidates:
         wanted = self._a.wanted | self._b.wanted
         return dict(
             pixel_digests(
-                sorted(wanted.values(), key=lambda content: reading_order(content.image.path)),
+                sorted(wanted.values(), key=lambda content: reading_order(content.image.file)),
                 limits,
                 workers,
             )

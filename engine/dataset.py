@@ -360,7 +360,7 @@ class Dataset:
             return name
         path = os.path.abspath(name)
         for image in self.snapshot().images:
-            if image.path == path:
+            if image.path in (path, name):
                 return image.id
         raise InvalidValue(f"{name} is neither the id nor the path of an image in {self.folder}")
 

@@ -26,7 +26,7 @@ class _Named:
 
     Attributes:
         root: absolute folder that relative paths start from.
-        relative: path from there as the file system spells it; maybe not UTF-8.
+        relative: path from there as the file system spells it, maybe not UTF-8; or a URL.
     """
 
     root: Path
@@ -34,8 +34,8 @@ class _Named:
 
     @property
     def path(self) -> str:
-        """Absolute path as `os.fsdecode` gives it."""
-        return os.path.join(self.root, os.fsdecode(self.relative))
+        """Absolute path as `os.fsdecode` gives it, or the URL."""
+        return path_of(str(self.root), self.relative)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class SourceFailure(_Named):
     Attributes:
         reason: one sentence for a person, without the name.
         retryable: True if it may be readable later.
-        stage: always "scan".
+        stage: "scan", or "fetch" for a download.
     """
 
     reason: str
@@ -72,6 +72,17 @@ class SkippedFile(_Named):
 
 
 SourceEntry: TypeAlias = SourceFile | SourceFailure | SkippedFile
+
+
+def is_url(text: bytes) -> bool:
+    """True for a URL that can be downloaded; no path below a folder looks like one."""
+    return text[:8].lower().startswith((b"http://", b"https://"))
+
+
+def path_of(root: str, relative: bytes) -> str:
+    """How an image is called: its absolute path, or its URL."""
+    name = os.fsdecode(relative)
+    return name if is_url(relative) else os.path.join(root, name)
 
 
 def is_private(name: bytes) -> bool:

@@ -231,4 +231,4 @@ def _hash_distances(a: ImageRecord, b: ImageRecord) -> tuple[int | None, int | N
 
 
 def _hashes(image: ImageRecord) -> Hashes:
-    return image_hashes(decode(image.path).rgb)
+    return image_hashes(decode(image.file).rgb)

@@ -30,7 +30,7 @@ def establish_hashes(catalog: Catalog, limits: DecodeLimits) -> None:
     """Compute and remember the hashes that are missing; files that changed or went stay without."""
     known = catalog.hashes()
     missing = [image for image in catalog.images() if image.digest is not None and image.id not in known]
-    missing.sort(key=lambda image: reading_order(image.path))
+    missing.sort(key=lambda image: reading_order(image.file))
     workers = os.cpu_count() or 1
     found: list[tuple[str, bytes, bytes]] = []
     with ThreadPoolExecutor(workers) as pool:
@@ -77,6 +77,6 @@ def _remember(catalog: Catalog, found: list[tuple[str, bytes, bytes]]) -> None:
 
 def _hashes(image: ImageRecord, limits: DecodeLimits) -> Hashes | None:
     try:
-        return image_hashes(decode(read_bytes(image.path, limits), limits=limits).rgb)
+        return image_hashes(decode(read_bytes(image.file, limits), limits=limits).rgb)
     except DecodeError:
         return None

@@ -24,7 +24,9 @@ from twinlens.engine.archive_marks import ArchiveMarks
 from twinlens.engine.archive_names import is_shard
 from twinlens.engine.catalog import Catalog, Listed, NewImage
 from twinlens.engine.decode import DecodeLimits
+from twinlens.engine.downloads import Downloads
 from twinlens.engine.embedding import embed_padded
+from twinlens.engine.entries import is_url
 from twinlens.engine.errors import DecodeError, SourceError
 from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.previews import Previews
@@ -136,6 +138,7 @@ class Ingest:
         self._embedding: deque[_Batch] = deque()
         self._report = IngestReport()
         self._not_entered: list[bytes] = []
+        self._downloads = Downloads(catalog.folder)
 
     def run(self, on_progress: OnProgress) -> IngestReport:
         """Bring the dataset up to date with the source.
@@ -177,7 +180,12 @@ class Ingest:
         unreadable: list[SourceFailure] = []
 
         def files() -> Iterator[Listed]:
-            for entry in scan(self._location, exclude=[self._catalog.folder], members=self._archives.entries):
+            for entry in scan(
+                self._location,
+                exclude=[self._catalog.folder],
+                members=self._archives.entries,
+                downloads=self._downloads,
+            ):
                 if isinstance(entry, SourceFile):
                     yield Listed(entry.relative, entry.size, entry.mtime_ns)
                 elif isinstance(entry, SourceFailure):
@@ -242,6 +250,8 @@ class Ingest:
         return ordered_map(pool, partial(self._look, looker), files, ahead=ahead)
 
     def _look(self, looker: Looker, file: Listed) -> Sight | Known | DecodeError:
+        if is_url(file.relative):
+            return looker.look(str(self._downloads.place(file.relative)))
         return looker.look(os.path.join(self._root, os.fsdecode(file.relative)))
 
     def _take(self, file: Listed, seen: Sight | Known | DecodeError) -> None:

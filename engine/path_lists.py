@@ -1,4 +1,4 @@
-"""Lists of paths: text, CSV and Parquet files that name images."""
+"""Lists of paths: text, CSV and Parquet files that name images, by path or URL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ _CSV = frozenset((".csv", ".tsv"))
 _PARQUET = frozenset((".parquet", ".pq"))
 LIST_EXTENSIONS = _TEXT | _CSV | _PARQUET
 
-COLUMNS = ("path", "file_path", "filepath", "image_path", "filename", "file_name", "file", "image", "img")
-"""Column names that hold paths, the preferred one first; upper and lower case are the same."""
+COLUMNS = (
+    *("path", "file_path", "filepath", "image_path", "filename", "file_name", "file", "image", "img"),
+    *("url", "image_url", "img_url", "link"),
+)
+"""Column names that hold paths or URLs, the preferred one first; upper and lower case are the same."""
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

@@ -89,7 +89,7 @@ def _wanted(catalog: Catalog) -> list[Content]:
     for a, b in _candidates(catalog, by_unit):
         if _same_size(a, b) and _signatures_agree(catalog, a, b):
             wanted |= {content.digest: content for content in (a, b) if content.image.pixel_digest is None}
-    return sorted(wanted.values(), key=lambda content: reading_order(content.image.path))
+    return sorted(wanted.values(), key=lambda content: reading_order(content.image.file))
 
 
 def _candidates(
@@ -136,7 +136,7 @@ def _signatures_agree(catalog: Catalog, a: Content, b: Content) -> bool:
 def _pixels(content: Content, limits: DecodeLimits) -> bytes | None:
     """Digest of the fully decoded pixels; None if the file is transparent, gone or changed."""
     try:
-        data = read_bytes(content.image.path, limits)
+        data = read_bytes(content.image.file, limits)
         if byte_digest(data) != content.digest:
             return None
         image = decode(data, limits=limits)

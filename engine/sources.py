@@ -16,6 +16,7 @@ from typing import TypeAlias
 from twinlens.engine.archive_entries import MemberEntries, archive_entries, is_entered, member_entry
 from twinlens.engine.archive_names import ARCHIVE_EXTENSIONS, is_archive, is_shard
 from twinlens.engine.brace_patterns import expand, is_pattern
+from twinlens.engine.downloads import Downloads, other_scheme
 from twinlens.engine.entries import (
     SkippedFile,
     SourceEntry,
@@ -23,6 +24,7 @@ from twinlens.engine.entries import (
     SourceFile,
     extension_of,
     is_private,
+    is_url,
     refused_by_name,
 )
 from twinlens.engine.errors import SourceError
@@ -59,7 +61,11 @@ def source_exists(source: Path) -> bool:
 
 
 def scan(
-    source: Path, *, exclude: Collection[Path] = (), members: MemberEntries = archive_entries
+    source: Path,
+    *,
+    exclude: Collection[Path] = (),
+    members: MemberEntries = archive_entries,
+    downloads: Downloads | None = None,
 ) -> Iterator[SourceEntry]:
     """Entries of a source, in the order of the bytes of their paths, or of the list.
 
@@ -76,6 +82,7 @@ def scan(
         source: what to scan.
         exclude: folders that are left out.
         members: lists an archive.
+        downloads: where the files of URLs in a list lie.
 
     Raises:
         SourceError: the source is missing, cannot be read, or is neither folder, list nor image; a
@@ -92,7 +99,7 @@ def scan(
     if stat.S_ISDIR(status.st_mode):
         return _walk(root, {_identity(status)}, exclude, members)
     if stat.S_ISREG(status.st_mode) and extension in LIST_EXTENSIONS:
-        return _listed(root, read_list(source), members)
+        return _listed(root, read_list(source), members, downloads)
     if stat.S_ISREG(status.st_mode) and (extension in IMAGE_EXTENSIONS or is_archive(source.name)):
         return _listed(root, [os.fsencode(source.name)], members)
     lists, archives = " ".join(sorted(LIST_EXTENSIONS)), " ".join(ARCHIVE_EXTENSIONS)
@@ -108,14 +115,22 @@ def _names(source: Path) -> list[str]:
     return expand(text) if is_pattern(text) else []
 
 
-def _listed(root: Path, paths: Iterable[bytes], members: MemberEntries) -> Iterator[SourceEntry]:
+def _listed(
+    root: Path, paths: Iterable[bytes], members: MemberEntries, downloads: Downloads | None = None
+) -> Iterator[SourceEntry]:
     base, seen = os.fsencode(root), set()
     for path in paths:
-        relative = os.path.relpath(os.path.join(base, path), base)
+        is_remote = is_url(path) or other_scheme(path) is not None
+        relative = path if is_remote else os.path.relpath(os.path.join(base, path), base)
         if relative in seen:
             continue
         seen.add(relative)
-        if is_archive(relative) and is_entered(root, relative):
+        if is_url(path) and downloads is not None:
+            yield downloads.entry(root, path)
+        elif is_remote:
+            reason = other_scheme(path) or "it is a URL: those are downloaded when a dataset is indexed"
+            yield SourceFailure(root, relative, reason, retryable=False)
+        elif is_archive(relative) and is_entered(root, relative):
             yield from members(root, relative)
         else:
             yield _refused(root, relative) or _file(root, relative)

@@ -61,11 +61,14 @@ RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Read files ag
 EmptyOption = Annotated[
     bool, typer.Option("--allow-empty", help="Accept that a source which held images holds none now.")
 ]
+PrivateOption = Annotated[
+    bool, typer.Option("--allow-private-urls", help="Download from private and loopback addresses as well.")
+]
 
 
 @app.command()
 def run(
-    folder: Annotated[Path, typer.Argument(help="Folder of images, or a list of paths.")],
+    folder: Annotated[Path, typer.Argument(help="Folder, archive, shards, or list of paths or URLs.")],
     dataset: Annotated[
         Path | None, typer.Option("--dataset", help="Dataset folder; FOLDER/.twinlens.")
     ] = None,
@@ -80,6 +83,7 @@ def run(
     workers: WorkersOption = None,
     retry_failed: RetryOption = False,
     allow_empty: EmptyOption = False,
+    allow_private_urls: PrivateOption = False,
     json: JsonOption = False,
 ) -> None:
     """Index a folder, find its twins, score uniqueness and write a report: the main job in one command."""
@@ -89,7 +93,9 @@ def run(
 
     options = IngestOptions(workers=workers, retry_failed=retry_failed, allow_empty=allow_empty)
     place = dataset or default_dataset_folder(folder)
-    with indexed([folder], place, model, device, precision, options, quiet=json) as (data, reports):
+    with indexed(
+        [folder], place, model, device, precision, options, quiet=json, allow_private_urls=allow_private_urls
+    ) as (data, reports):
         chosen = data.default_threshold if threshold is None else threshold
         clusters = data.duplicates(chosen, linkage=linkage, rules=_rules(keep), evidence=evidence)
         scores = data.uniqueness()
@@ -104,7 +110,7 @@ def run(
 
 @app.command()
 def index(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders or lists of paths.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders, archives, lists.")],
     dataset: DatasetOption,
     model: ModelOption = "auto",
     device: DeviceOption = "auto",
@@ -113,16 +119,19 @@ def index(
     hashes: HashesOption = False,
     retry_failed: RetryOption = False,
     allow_empty: EmptyOption = False,
+    allow_private_urls: PrivateOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Bring a dataset up to date with folders or lists of paths."""
+    """Bring a dataset up to date with folders, archives, shards, or lists of paths or URLs."""
     from twinlens.engine.ingest import IngestOptions
     from twinlens.service.indexing import indexed
 
     options = IngestOptions(
         workers=workers, hashes=hashes, retry_failed=retry_failed, allow_empty=allow_empty
     )
-    with indexed(sources, dataset, model, device, precision, options, quiet=json) as (data, reports):
+    with indexed(
+        sources, dataset, model, device, precision, options, quiet=json, allow_private_urls=allow_private_urls
+    ) as (data, reports):
         if json:
             output.write_json(documents.index_document(data, reports), sys.stdout.buffer)
         else:

@@ -48,6 +48,7 @@ _STAGES = {
     "apply": "applying",
     "undo": "restoring",
 }
+_STAGES = {"download": "downloading", "index": "reading images", "compare": "comparing"}
 _EVIDENCE = {
     "bytes": "identical bytes",
     "pixels": "identical pixels",

@@ -51,8 +51,8 @@ def write_fiftyone(
 
 def _name(image: ImageRecord, folder: Path) -> str:
     """What FiftyOne calls an image: its path, or the name of its copy without the extension."""
-    if os.path.exists(image.path) or find_member(image.path) is None:
-        return image.path
+    if os.path.exists(image.file) or find_member(image.file) is None:
+        return image.file
     copy = folder / "data" / (image.id + os.path.splitext(image.path)[1].lower())
     copy.write_bytes(read_bytes(image.path))
     return image.id

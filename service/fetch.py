@@ -106,7 +106,7 @@ class Fetcher:
                 reason = (
                     f"not finished within {self._limits.seconds:g} s: try again later, or give another URL"
                 )
-                raise FetchError(reason, refused=False) from None
+                raise MayPass(reason) from None
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -15,6 +15,7 @@ from twinlens.engine.results import Cluster, Linkage, Uniqueness
 from twinlens.engine.sources import source_exists
 from twinlens.models import resolve_auto
 from twinlens.service import console, documents
+from twinlens.service.downloading import download_listed
 from twinlens.service.report import Report
 from twinlens.service.wiring import create_dataset, has_dataset, open_dataset
 
@@ -31,6 +32,7 @@ def indexed(
     options: IngestOptions,
     *,
     quiet: bool,
+    allow_private_urls: bool = False,
 ) -> Iterator[tuple[Dataset, list[IngestReport]]]:
     """The dataset at `place`, made if it is not there, brought up to date with the sources; and how it went.
 
@@ -54,6 +56,14 @@ def indexed(
         namespace = sources[0].absolute().name
         data = create_dataset(place, name, device=device, precision=precision, namespace=namespace)
     with data:
+        with console.progress(quiet=quiet) as on_progress:
+            download_listed(
+                sources,
+                data.folder,
+                on_progress,
+                allow_private=allow_private_urls,
+                retry_failed=options.retry_failed,
+            )
         reports = []
         for source in sources:
             with console.progress(quiet=quiet) as on_progress:
