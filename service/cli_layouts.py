@@ -24,10 +24,11 @@ class Layout(StrEnum):
     COCO = "coco"
     FIFTYONE = "fiftyone"
     WEBDATASET = "webdataset"
+    METADATA = "metadata"
 
 
 LayoutOption = Annotated[
-    Layout | None, typer.Option("--as", help="text, coco, fiftyone or webdataset, into the folder --to.")
+    Layout | None, typer.Option("--as", help="text, coco, fiftyone, webdataset or metadata, into --to.")
 ]
 ToOption = Annotated[Path | None, typer.Option("--to", help="Folder to write, with --as.")]
 PlanOption = Annotated[

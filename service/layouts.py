@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens.engine.errors import InvalidValue
+from twinlens.engine.image_folders import labels_of
 from twinlens.service.cli_layouts import Layout
 from twinlens.service.cli_output import opened_output
 from twinlens.service.export_coco import coco_document, filtered_coco
 from twinlens.service.export_fiftyone import write_fiftyone
+from twinlens.service.export_metadata import write_metadata
 from twinlens.service.export_text import write_paths
 from twinlens.service.export_webdataset import write_webdataset
 from twinlens.service.image_names import ImageNames
@@ -89,8 +91,11 @@ def _write(
             write_json(document, out)
         return Written({key: len(document.get(key, ())) for key in ("images", "annotations")}, notices)
     if layout is Layout.FIFTYONE:
-        count, unwritten = write_fiftyone(choice.kept, {}, to)
+        labels = labels_of([image.path for image in choice.kept], names.roots)
+        count, unwritten = write_fiftyone(choice.kept, labels, to)
         return Written({"images": count}, failures=unwritten)
+    if layout is Layout.METADATA:
+        return Written(*write_metadata(choice, names, to))
     shards = write_webdataset(choice, (failure.path for failure in data.failures()), names, to)
     counts = {"shards": shards.shards, "samples": shards.samples, "dropped": shards.dropped}
     notice = f"{shards.unplanned:,} images failed or are newer than the plan: left out with their samples"
