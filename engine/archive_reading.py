@@ -19,7 +19,7 @@ from twinlens.engine.archives import Held, contents_of, held_file, opened_member
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.zip_headers import read_placed
 
-_RECENT_BYTES = 256 << 20
+_RECENT_BYTES = 128 << 20
 """What was passed by lately in a compressed tar: threads that read it in order overtake each other."""
 
 

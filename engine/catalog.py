@@ -195,7 +195,7 @@ class Failure:
 
     Attributes:
         path: absolute path as `os.fsdecode` gives it.
-        stage: "scan", "open", "read", "identify", "limits", "decode" or "prepare".
+        stage: "scan", "fetch", "open", "read", "identify", "limits", "decode" or "prepare".
         reason: one sentence.
         retryable: True if the same file may be read later.
     """

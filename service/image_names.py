@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from twinlens.engine.entries import is_url
 from twinlens.engine.sources import source_root
 
 
@@ -18,7 +19,9 @@ class ImageNames:
         self._common = os.path.commonpath(self.roots) if self.roots else ""
 
     def relative(self, path: str) -> str:
-        """The path below the folder that all sources share, "/" between its parts."""
+        """The path below the folder that all sources share, "/" between its parts; a URL as it is."""
+        if is_url(os.fsencode(path)):
+            return path
         inside = self._common and os.path.commonpath((self._common, path)) == self._common
         return os.path.relpath(path, self._common) if inside else path
 
@@ -26,8 +29,8 @@ class ImageNames:
 class NameLookup:
     """Finds images by names that other programs wrote.
 
-    A name is that of an image if it is its path below one of the roots, or else if its last part is the
-    last part of the path of exactly one image.
+    A name is that of an image if it is its path or its URL, or its path below one of the roots, or else if
+    its last part is the last part of the path of exactly one image.
     """
 
     def __init__(self, paths: Iterable[str], roots: Sequence[str]) -> None:
@@ -40,6 +43,8 @@ class NameLookup:
 
     def find(self, name: str) -> str | None:
         """The path of the image of that name; None if there is none, or more than one."""
+        if name in self._paths:
+            return name
         for root in self._roots:
             if (path := os.path.normpath(os.path.join(root, name))) in self._paths:
                 return path

@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from twinlens.engine.errors import ServiceError
+from twinlens.engine.decode import read_bytes
+from twinlens.engine.errors import DecodeError, ServiceError
 from twinlens.engine.refusals import kind_refusal, unreadable_refusal
 from twinlens.service.explore.export_items import MediaItem
 from twinlens.service.explore.export_names import ArchiveNames
@@ -112,7 +113,7 @@ class _Unreadable(Exception):
 
 
 def _chunks(path: Path | None) -> Iterator[bytes]:
-    """The bytes of a regular file."""
+    """The bytes of a regular file, or of a file in an archive."""
     if path is None:
         raise _Unreadable("the dataset holds no original of it")
     try:
@@ -124,6 +125,12 @@ def _chunks(path: Path | None) -> Iterator[bytes]:
             while chunk := file.read(_CHUNK):
                 yield chunk
             changed = file.tell() != status.st_size
+    except NotADirectoryError:
+        try:
+            yield read_bytes(path)
+        except DecodeError as error:
+            raise _Unreadable(error.reason) from error
+        return
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _OWN_TROUBLE:
             raise

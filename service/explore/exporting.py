@@ -102,7 +102,7 @@ class Contents:
             labels=tuple(LabelEntry(label, "User") for label in notes.labels_of(image.path)),
             captions=tuple(notes.captions_of(image.path)),
             search_confidence=None if group.distances is None else round(1.0 - group.distances[place], 6),
-            source=Path(image.path) if image.digest is not None else None,
+            source=Path(image.file) if image.digest is not None else None,
         )
 
     def _issues(self, image: ImageRecord) -> Iterator[IssueEntry]:

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
+from twinlens.engine.catalog import ImageRecord
+from twinlens.engine.decode import read_bytes
+from twinlens.engine.errors import DecodeError
 from twinlens.service.explore import describe
 from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import NotFound
@@ -57,7 +60,9 @@ async def image(request: Request, dataset_id: str, media_id: str) -> Response:
     if id_ not in view.snapshot.position:
         raise NotFound("Media not found")
     found = view.snapshot.find(id_)
-    file = await asyncio.to_thread(_open, found.path) if found.digest is not None else None
+    if (member := await asyncio.to_thread(_in_archive, found)) is not None:
+        return Response(member, media_type=_TYPES[found.format], headers={**_SAFE, **_cached(request)})
+    file = await asyncio.to_thread(_open, found.file) if found.digest is not None else None
     if file is None or os.fstat(file).st_size != found.size:
         if file is not None:
             os.close(file)
@@ -88,6 +93,17 @@ async def thumbnail(request: Request, dataset_id: str, media_id: str) -> Respons
     if preview is None:
         raise NotFound("this image has no preview")
     return Response(preview, media_type="image/webp", headers={**_SAFE, **_cached(request)})
+
+
+def _in_archive(image: ImageRecord) -> bytes | None:
+    """The bytes of an image that lies in an archive, if they are still there."""
+    if image.digest is None or os.path.exists(image.file):
+        return None
+    try:
+        data = read_bytes(image.file)
+    except DecodeError:
+        return None
+    return data if len(data) == image.size else None
 
 
 def _open(path: str) -> int | None:

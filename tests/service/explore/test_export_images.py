@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archives import save_tar
 from tests.disks import small_disk
 from tests.service.explore.media import CAT, DOG
 from twinlens.service.explore.export_images import HELD_BYTES, ExportStopped, OriginalCopier, copy
@@ -56,6 +57,17 @@ def test_a_large_original_waits_in_the_folder_it_is_told(tmp_path: Path) -> None
         with pytest.raises(OSError) as caught:
             OriginalCopier(archive, disk, lambda: False).place(item)
         assert caught.value.errno == errno.ENOSPC
+
+
+def test_an_original_in_an_archive_is_copied_from_there(tmp_path: Path) -> None:
+    archive_of_cats = save_tar(tmp_path / "cats.tar", [("deep/cat.jpg", b"cat" * 1000)])
+    cat = replace(CAT, file_name="cat.jpg", source=archive_of_cats / "deep" / "cat.jpg")
+    gone = replace(DOG, file_name="dog.jpg", source=archive_of_cats / "dog.jpg")
+    with copying(tmp_path) as (copier, archive):
+        assert copier.place(cat) == "images/cat.jpg"
+        assert archive.read("images/cat.jpg") == b"cat" * 1000
+        assert copier.place(gone) is None
+    assert "cannot be read" in copier.failures[0]["reason"]
 
 
 def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
