@@ -53,6 +53,7 @@ class IngestOptions:
         hashes: compute exact hashes of every image now, not when first needed.
         retry_failed: read files again that failed for good.
         allow_empty: accept that a source which held images holds none now.
+        shards: enter the tar archives of a folder without images.
     """
 
     workers: int | None = None
@@ -60,6 +61,7 @@ class IngestOptions:
     hashes: bool = False
     retry_failed: bool = False
     allow_empty: bool = False
+    shards: bool = True
 
 
 @dataclass(slots=True)
@@ -184,6 +186,7 @@ class Ingest:
                 self._location,
                 exclude=[self._catalog.folder],
                 members=self._archives.entries,
+                shards=self._options.shards,
                 downloads=self._downloads,
             ):
                 if isinstance(entry, SourceFile):

@@ -65,6 +65,7 @@ def scan(
     *,
     exclude: Collection[Path] = (),
     members: MemberEntries = archive_entries,
+    shards: bool = True,
     downloads: Downloads | None = None,
 ) -> Iterator[SourceEntry]:
     """Entries of a source, in the order of the bytes of their paths, or of the list.
@@ -82,6 +83,7 @@ def scan(
         source: what to scan.
         exclude: folders that are left out.
         members: lists an archive.
+        shards: enter the tar archives of a folder without images.
         downloads: where the files of URLs in a list lie.
 
     Raises:
@@ -97,7 +99,7 @@ def scan(
     except (OSError, ValueError) as error:
         raise SourceError(f"{source} cannot be used as a source: {unreadable_refusal(error)}") from error
     if stat.S_ISDIR(status.st_mode):
-        return _walk(root, {_identity(status)}, exclude, members)
+        return _walk(root, {_identity(status)}, exclude, members if shards else None)
     if stat.S_ISREG(status.st_mode) and extension in LIST_EXTENSIONS:
         return _listed(root, read_list(source), members, downloads)
     if stat.S_ISREG(status.st_mode) and (extension in IMAGE_EXTENSIONS or is_archive(source.name)):
@@ -137,7 +139,7 @@ def _listed(
 
 
 def _walk(
-    root: Path, seen: set[_Identity], exclude: Collection[Path], members: MemberEntries
+    root: Path, seen: set[_Identity], exclude: Collection[Path], members: MemberEntries | None
 ) -> Iterator[SourceEntry]:
     """Depth first with a stack of its own: trees are deeper than Python's."""
     base, inside = os.fsencode(root), os.path.realpath(os.fsencode(root))
@@ -147,13 +149,13 @@ def _walk(
     except OSError as error:
         raise SourceError(f"{root} cannot be listed: {unreadable_refusal(error)}") from error
     while stack:
-        folder, children, shards = stack[-1]
+        folder, children, has_shards = stack[-1]
         if not children:
             stack.pop()
             continue
         relative = folder + children.pop()
         if not relative.endswith(b"/"):
-            if shards and is_shard(relative) and not is_private(os.path.basename(relative)):
+            if members and has_shards and is_shard(relative) and not is_private(os.path.basename(relative)):
                 yield from members(root, relative)
             else:
                 yield _walked_file(root, relative)

@@ -95,7 +95,10 @@ def _follow(order: Order) -> dict[str, int]:
     else:
         model = resolve_auto().name if order.model == "auto" else order.model
         data = create_dataset(folder, model, device=order.device)
-    options = IngestOptions(limits=DecodeLimits(max_bytes=order.max_bytes, max_pixels=order.max_pixels))
+    # Archives that clients send are unpacked within limits of their own; those in them are files like others.
+    options = IngestOptions(
+        limits=DecodeLimits(max_bytes=order.max_bytes, max_pixels=order.max_pixels), shards=False
+    )
     last = 0.0
 
     def report(progress: Progress, source: int = 0, sources: int = 1) -> None:

@@ -109,6 +109,7 @@ def test_a_folder_of_shards_is_entered_and_one_of_images_is_not(tmp_path: Path) 
     expected = [f"train-{key // 2}.tar/{key:05}.jpg" for key in range(6)]
     assert found(tmp_path / "shards") == expected
     assert found(tmp_path) == [f"shards/{name}" for name in expected]
+    assert not any(isinstance(entry, SourceFile) for entry in scan(tmp_path / "shards", shards=False))
     (tmp_path / "shards" / "cover.jpg").write_bytes(jpeg(9))
     assert found(tmp_path / "shards") == ["cover.jpg"]
 
