@@ -21,7 +21,7 @@ from twinlens.engine.entries import (
     refused_by_name,
 )
 from twinlens.engine.formats import IMAGE_EXTENSIONS
-from twinlens.engine.refusals import unreadable_refusal
+from twinlens.engine.refusals import kind_refusal, unreadable_refusal
 
 MemberEntries: TypeAlias = Callable[[Path, bytes], Iterable[SourceEntry]]
 """Lists the archive at a path below a root."""
@@ -38,6 +38,9 @@ def archive_entries(root: Path, relative: bytes) -> Iterator[SourceEntry]:
     archive = os.path.join(os.fsencode(root), relative)
     try:
         status = os.stat(archive)
+        if (refusal := kind_refusal(status.st_mode)) is not None:
+            yield SourceFailure(root, relative, refusal, retryable=False)
+            return
         contents = contents_of(archive, status)
     except OSError as error:
         yield SourceFailure(root, relative, unreadable_refusal(error), retryable=True)

@@ -66,7 +66,7 @@ class ArchiveMarks:
             if sum(isinstance(entry, SourceFile) for entry in remembered) == mark.files:
                 self._seen[relative] = mark
                 yield from remembered
-                yield from (SkippedFile(root, relative) for _ in range(mark.skipped))
+                yield from (SkippedFile(root, relative + b"/") for _ in range(mark.skipped))
                 return
         files = skipped = 0
         is_whole = True

@@ -231,13 +231,13 @@ class Dataset:
         *,
         relate: bool = True,
     ) -> IngestReport:
-        """Bring the dataset up to date with a folder of images or a list of paths.
+        """Bring the dataset up to date with a folder of images, an archive or a list of paths.
 
         New and changed files are embedded, moved ones keep their id, images whose file is gone are
         removed, and files that fail become failures. Safe to interrupt and to run again.
 
         Args:
-            source: the folder or the list.
+            source: the folder, the archive, the list, or a brace pattern of archives.
             options: how the ingest runs.
             on_progress: is told how far it is.
             relate: compare what is new at once. Without it, new images can be looked at and searched for,

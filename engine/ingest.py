@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from twinlens.engine.archive_marks import ArchiveMarks
-from twinlens.engine.archive_names import is_shard
+from twinlens.engine.archive_names import is_archive, is_shard
 from twinlens.engine.catalog import Catalog, Listed, NewImage
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.downloads import Downloads
@@ -77,6 +77,7 @@ class IngestReport:
         unchanged: images that were not read again.
         failed: files that failed, now or before.
         skipped: files that are no images.
+        archives: those among them that are archives: they were not entered.
     """
 
     listed: int = 0
@@ -87,6 +88,7 @@ class IngestReport:
     unchanged: int = 0
     failed: int = 0
     skipped: int = 0
+    archives: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ class Ingest:
                     unreadable.append(entry)
                 else:
                     self._report.skipped += 1
+                    self._report.archives += is_archive(entry.relative)
                     if is_shard(entry.relative):
                         self._not_entered.append(entry.relative + b"/")
 

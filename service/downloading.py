@@ -92,8 +92,9 @@ class _Run:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(limits.concurrency):
                     tasks.create_task(self._work(fetcher, limits.allow_private))
-        except* OSError as errors:
-            raise errors.exceptions[0] from errors
+        except ExceptionGroup as group:
+            # A disk without room or a damaged list fails all workers alike.
+            raise group.exceptions[0] from None
         finally:
             await fetcher.aclose()
 

@@ -68,6 +68,11 @@ def indexed(
         for source in sources:
             with console.progress(quiet=quiet) as on_progress:
                 reports.append(data.add(source, options, on_progress))
+        if archives := sum(report.archives for report in reports):
+            console.print_notice(
+                f"{archives:,} archives lie in these folders and were not entered: name those with images as "
+                "sources of their own"
+            )
         yield data, reports
 
 

@@ -150,7 +150,7 @@ def test_unchanged_archives_are_not_opened_and_changed_ones_compared(
     os.utime(shard, ns=(0, status.st_mtime_ns))
     again = dataset.add(tmp_path / "shards")
     assert (again.unchanged, again.failed, again.skipped) == (before.added, before.failed, before.skipped)
-    assert (before.added, before.failed) == (3, 2)
+    assert (before.added, before.failed, before.archives, again.archives) == (3, 2, 1, 1)
     save_tar(shard, [*members[:2], ("00001.jpg", jpeg(77)), *members[4:], ("new.jpg", jpeg(5))])
     changed = dataset.add(tmp_path / "shards")
     assert (changed.added, changed.changed, changed.unchanged, changed.failed) == (1, 1, 2, 2)
@@ -225,6 +225,22 @@ def test_a_damaged_member_of_a_zip_fails_alone(tmp_path: Path, dataset: Dataset)
     assert dataset.add(archive).added == 2
     (failure,) = dataset.failures()
     assert failure.path == f"{archive}/00001.jpg" and "checksum" in failure.reason
+
+
+def test_a_pipe_that_is_called_like_an_archive_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    (tmp_path / "b.tar").mkdir()
+    assert "pipe" in reasons(tmp_path)["a.tar"]
+    (tmp_path / "list.txt").write_text("b.tar\n")
+    assert "directory" in reasons(tmp_path / "list.txt")["b.tar"]
+
+
+def test_archives_that_are_not_entered_are_counted(tmp_path: Path, dataset: Dataset) -> None:
+    save_zip(tmp_path / "photos" / "a.zip", pictures(1))
+    save_tar(tmp_path / "photos" / "b.tar.gz", pictures(1), "gz")
+    (tmp_path / "photos" / "c.jpg").write_bytes(jpeg(3))
+    report = dataset.add(tmp_path / "photos")
+    assert (report.added, report.skipped, report.archives) == (1, 2, 2)
 
 
 def test_a_kind_is_told_by_content(tmp_path: Path) -> None:
