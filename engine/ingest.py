@@ -216,8 +216,9 @@ class Ingest:
         """Ids of images that the source does not list any more, by digest."""
         known = self._catalog.count_source_images(self._source)
         if known and not self._report.listed and not self._options.allow_empty:
+            why = f" ({unreadable[0].reason})" if unreadable else ""
             raise SourceError(
-                f"{self._location} lists no image now and held {known}: is it mounted? "
+                f"{self._location} lists no image now and held {known}{why}: is it mounted? "
                 "If its images are gone for good, say so with --allow-empty"
             )
         # What lies below a folder that cannot be read is out of sight, not gone; so are the shards of a
