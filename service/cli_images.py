@@ -23,6 +23,7 @@ from twinlens.service.cli_layouts import (
     PlanOption,
     ToOption,
     print_choice,
+    refuse_table_options,
 )
 from twinlens.service.cli_options import EXIT_INPUT, JsonOption
 from twinlens.service.cli_output import FormatOption, OutOption, format_of, opened_output, report_errors
@@ -285,7 +286,8 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write every image of a dataset, one row each; or what a plan of `curate` keeps, with --as and --to."""
-    if (layout, to, plan, coco) != (None, None, None, None):
+    if (layout, to, plan, coco, null) != (None, None, None, None, False):
+        refuse_table_options(format, out, vectors)
         with _open(dataset) as data:
             print_choice(data, layout, to, plan, coco, null=null, json=json)
         return

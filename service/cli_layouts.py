@@ -40,6 +40,16 @@ CocoOption = Annotated[
 NullOption = Annotated[bool, typer.Option("--null", help="End paths with NUL, for `xargs -0`; --as text.")]
 
 
+def refuse_table_options(*given: object) -> None:
+    """Refuse the options of tables beside `--as`.
+
+    Raises:
+        InvalidValue: one of them was given.
+    """
+    if any(option is not None for option in given):
+        raise InvalidValue("--format, --out and --vectors write tables: leave them out with --as and --to")
+
+
 def print_choice(
     data: Dataset,
     layout: Layout | None,

@@ -56,6 +56,10 @@ def export_choice(
     """
     if coco is not None and layout is not Layout.COCO:
         raise InvalidValue(f"--coco names annotations to filter, and goes with --as coco, not {layout}")
+    if null and layout is not Layout.TEXT:
+        raise InvalidValue(f"--null ends paths, and goes with --as text, not {layout}")
+    if layout is Layout.WEBDATASET and (inside := _source_around(data, to)) is not None:
+        raise InvalidValue(f"{to} lies in {inside}, and its shards would be indexed with those: name another")
     choice = read_choice(plan, data.images())
     names = ImageNames(data.sources())
     try:
@@ -66,6 +70,12 @@ def export_choice(
     except OSError as error:
         raise InvalidValue(f"{to} cannot be written: {error.strerror}") from error
     return Written(written.counts, choice.notices + written.notices, written.failures)
+
+
+def _source_around(data: Dataset, to: Path) -> Path | None:
+    """A folder that was indexed and that the folder to write lies in."""
+    absolute = to.absolute()
+    return next((each for each in data.sources() if each.is_dir() and absolute.is_relative_to(each)), None)
 
 
 def _write(
