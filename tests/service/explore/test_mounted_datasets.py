@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.archives import save_tar
 from tests.disks import read_only
 from tests.explore import Client, all_names, duplicates, laboratory, refusal, two_keys
 from tests.explore_life import files_below, folder_of, jpeg
+from tests.fakes import ColourGridEmbedder
 from tests.servers import running_server
 from twinlens.engine.dataset import Dataset
 from twinlens.service.keys import KeyStore, NewKey
@@ -126,6 +128,22 @@ def test_a_folder_that_cannot_be_written_is_served(tmp_path: Path) -> None:
 
 
 # -- refusals --------------------------------------------------------------------------------------
+
+
+def test_images_in_an_archive_are_served_from_there(tmp_path: Path) -> None:
+    shard = save_tar(tmp_path / "a.tar", [("x/1.jpg", jpeg(1)), ("x/2.jpg", jpeg(1))])
+    with Dataset.create(tmp_path / "data", ColourGridEmbedder()) as dataset:
+        dataset.add(shard)
+    options = ("--dataset", str(tmp_path / "data"))
+    with running_server(tmp_path / "home", *options) as server, Client(server.url) as client:
+        (dataset_id,) = [each["id"] for each in client.json("/datasets")]
+        (cluster,) = client.explore(dataset_id, [duplicates(0.95)])["clusters"]
+        uri = cluster["previews"][0]["media_uri"]
+        answer = client.get(uri)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+        assert answer.content == jpeg(1)
+        shard.unlink()
+        assert client.get(uri).status_code == 404
 
 
 def test_a_server_with_keys_must_know_whose_it_is(tmp_path: Path) -> None:
