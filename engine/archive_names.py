@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
-SHARD_EXTENSIONS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz")
+SHARD_EXTENSIONS = (
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
+    *(".tar.xz", ".txz", ".tar.zst", ".tzst"),
+)
 ARCHIVE_EXTENSIONS = (".zip", *SHARD_EXTENSIONS)
-OTHER_ARCHIVE_EXTENSIONS = (".tar.zst", ".tzst", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".cab")
+OTHER_ARCHIVE_EXTENSIONS = (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".cab")
 
 _MAX_DEPTH, _MAX_PATH_BYTES, _MAX_NAME_BYTES = 32, 1024, 255
 

@@ -1,6 +1,6 @@
-"""What an archive of images holds: zip, tar, and tar compressed by gzip, bzip2 or xz, read where it lies.
+"""What an archive of images holds: zip, tar, and tar compressed by gzip, bzip2, xz or Zstandard.
 
-Nothing is unpacked to disk, and the kind of an archive is told by its content.
+It is read where it lies, nothing is unpacked to disk, and the kind of an archive is told by its content.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged, ArchiveRefused, Member, Place
 from twinlens.engine.archive_names import member_path
-from twinlens.engine.decompression import FORMATS, Decompressed
+from twinlens.engine.decompression import FORMATS, Decompressed, Zstandard
 from twinlens.engine.tar_members import BLOCK_BYTES, CUT_OFF, PlainStream, Stream, is_tar, tar_members
 from twinlens.engine.zip_headers import local_members
 from twinlens.engine.zip_members import ZipArchive, too_many_members
@@ -203,8 +203,11 @@ def opened_members(archive: bytes, file: BinaryIO) -> Iterator[tuple[Iterable[Me
 
 def opened_stream(file: BinaryIO, head: bytes) -> _Bounded | None:
     """The unpacked bytes of a compressed tar, None for any other file."""
+    size = os.fstat(file.fileno()).st_size
+    if head.startswith(Zstandard.MAGIC):
+        return _Bounded(Zstandard(file), size)
     new = next((new for magic, new in FORMATS.items() if head.startswith(magic)), None)
-    return None if new is None else _Bounded(Decompressed(file, new), os.fstat(file.fileno()).st_size)
+    return None if new is None else _Bounded(Decompressed(file, new), size)
 
 
 class _Bounded:

@@ -127,3 +127,47 @@ class Decompressed:
                 return False
         self._decompressor, self._ahead = self._new(), rest
         return True
+
+
+class Zstandard:
+    """The unpacked bytes of a file of one or several Zstandard frames.
+
+    Args:
+        file: at its start.
+    """
+
+    MAGIC = b"\x28\xb5\x2f\xfd"
+
+    def __init__(self, file: BinaryIO) -> None:
+        import pyarrow as pa
+
+        self._stream: BinaryIO = pa.CompressedInputStream(file, "zstd")
+        self._told = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, fewer than `size` only at the end.
+
+        Raises:
+            ArchiveDamaged: the file breaks off, or its checksum does not hold.
+        """
+        try:
+            data = self._stream.read(size)
+        except OSError as error:
+            raise ArchiveDamaged(f"the archive is cut off or damaged ({one_line(error)})") from error
+        self._told += len(data)
+        return data
+
+    def skip(self, size: int) -> None:
+        """Unpack so many bytes and forget them.
+
+        Raises:
+            ArchiveDamaged: there are fewer, or as for `read`.
+        """
+        while size:
+            if not (data := self.read(min(size, CHUNK_BYTES))):
+                raise ArchiveDamaged(_CUT_OFF)
+            size -= len(data)
+
+    def tell(self) -> int:
+        """How many unpacked bytes were read or passed by."""
+        return self._told

@@ -136,7 +136,7 @@ def index(
         if json:
             output.write_json(documents.index_document(data, reports), sys.stdout.buffer)
         else:
-            console.print_index(data, reports)
+            console.print_index(data, sources, reports)
 
 
 @app.command()

@@ -125,13 +125,13 @@ def print_run(report: Report, html: Path | None) -> None:
         out.print(f"report {_path(str(html))}")
 
 
-def print_index(dataset: Dataset, reports: Sequence[IngestReport]) -> None:
+def print_index(dataset: Dataset, sources: Sequence[Path], reports: Sequence[IngestReport]) -> None:
     """The answer of `index`."""
     out = _out()
-    for source, report in zip(dataset.sources()[-len(reports) :], reports, strict=False):
+    for source, report in zip(sources, reports, strict=True):
         counts = ("added", "changed", "moved", "removed", "unchanged", "failed", "skipped")
         parts = [f"{getattr(report, name):,} {name}" for name in counts if getattr(report, name)]
-        out.print(f"{_path(str(source))}: {', '.join(parts) or 'nothing to do'}")
+        out.print(f"{_path(os.path.abspath(source))}: {', '.join(parts) or 'nothing to do'}")
     if failures := dataset.failures():
         _print_failures(out, failures)
     out.print(f"{len(dataset):,} images in {_path(str(dataset.folder))}, model {dataset.description.name}")

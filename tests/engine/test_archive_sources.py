@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.archives import jpeg, pictures, save_tar, save_zip
@@ -33,7 +34,14 @@ SAVERS: dict[str, Callable[[Path, list[tuple[str, bytes]]], Path]] = {
     "a.tgz": lambda path, files: save_tar(path, files, "gz"),
     "a.tar.bz2": lambda path, files: save_tar(path, files, "bz2"),
     "a.tar.xz": lambda path, files: save_tar(path, files, "xz"),
+    "a.tar.zst": lambda path, files: save_zstandard(path, files),
 }
+
+
+def save_zstandard(path: Path, files: list[tuple[str, bytes]]) -> Path:
+    save_tar(path, files)
+    path.write_bytes(pa.compress(path.read_bytes(), "zstd", asbytes=True))
+    return path
 
 
 @pytest.fixture
@@ -183,7 +191,10 @@ def test_a_cut_tar_gives_what_is_before_the_cut(tmp_path: Path) -> None:
     assert f"it ends after {size:,} bytes" in reason and "download it again" in reason
 
 
-@pytest.mark.parametrize(("name", "words"), [("a.tar.gz", "unpacked bytes"), ("a.zip", "it ends after")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.tar.gz", "unpacked bytes"), ("a.zip", "it ends after")],
+)
 def test_a_cut_compressed_archive_too(name: str, words: str, tmp_path: Path) -> None:
     archive = SAVERS[name](tmp_path / name, pictures(10))
     cut(archive, 0.52)
@@ -191,6 +202,16 @@ def test_a_cut_compressed_archive_too(name: str, words: str, tmp_path: Path) -> 
     assert names == [f"{name}/{key:05}.jpg" for key in range(len(names))] and 3 < len(names) < 7
     assert all(read_bytes(tmp_path / each) == jpeg(key) for key, each in enumerate(names))
     assert words in reasons(archive)[name]
+
+
+def test_a_cut_tar_in_zstandard_gives_what_is_before_the_block_that_is_cut(tmp_path: Path) -> None:
+    files = [(f"{key:05}.jpg", random.Random(key).randbytes(50_000)) for key in range(40)]
+    archive = save_zstandard(tmp_path / "a.tar.zst", files)
+    cut(archive, 0.5)
+    names = found(archive)
+    assert names == [f"a.tar.zst/{key:05}.jpg" for key in range(len(names))] and 15 < len(names) < 21
+    assert all(read_bytes(tmp_path / each) == files[key][1] for key, each in enumerate(names))
+    assert "unpacked bytes" in reasons(archive)["a.tar.zst"]
 
 
 def test_a_tar_that_ends_between_two_members_says_so(tmp_path: Path) -> None:
