@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine import duplicates, relations, search
+from twinlens.engine.calibration import (
+    LEVELS,
+    Calibration,
+    Ignored,
+    forget_calibration,
+    read_calibration,
+    write_calibration,
+)
 from twinlens.engine.catalog import Catalog, Failure, ImageRecord, NewImage, catalog_path
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch
@@ -70,6 +79,8 @@ class Dataset:
         self._snapshot: Snapshot | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.description = ModelDescription.from_json(catalog.meta("model"))
+        self._model_points = self.description.points
+        self._read_calibration()
         committed = int(catalog.meta("rows"))
         path = folder / "vectors.f16"
         self._vectors = VectorFile.open(path, self.description.dim, self.description.fingerprint, committed)
@@ -378,8 +389,83 @@ class Dataset:
 
     @property
     def default_threshold(self) -> float:
-        """The model's default operating point."""
+        """The default operating point: as calibrated on this dataset, else the model's."""
         return self.description.points.default
+
+    @property
+    def threshold_source(self) -> str:
+        """Where the default threshold comes from, in a few words."""
+        calibration = self.calibration
+        if calibration is None or not self.description.points.measured:
+            measured = "" if self.description.points.measured else ", uncalibrated"
+            return f"model {self.description.name}{measured}"
+        level = calibration.levels[list(LEVELS).index("default")]
+        if level.threshold is None:
+            return (
+                f"the stricter of model and calibration, as {level.precision:.0%} precision was not reached"
+            )
+        return (
+            f"calibrated on {calibration.sample:,} images on {calibration.made[:10]}, "
+            f"{level.precision:.0%} precision"
+        )
+
+    def calibrate(
+        self, *, sample: int = 500, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> Calibration:
+        """Measure thresholds for 99, 95 and 90 % precision on edits of the dataset's own images.
+
+        Nothing is stored: `keep_calibration` does that.
+
+        Args:
+            sample: how many images are edited.
+            seed: of sample and edits; the same one gives the same thresholds.
+            on_progress: is told how far it is.
+
+        Raises:
+            InvalidValue: a sample that is not served, or too few images that can be used.
+            ModelError: the pinned model cannot be had, or is another one now.
+        """
+        from twinlens.engine.calibrate import calibrate
+
+        return calibrate(
+            self.snapshot(),
+            self.embedder(),
+            sample=sample,
+            seed=seed,
+            shape=self.shape,
+            strict=self._model_points.strict,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            on_progress=on_progress or _ignore,
+        )
+
+    def keep_calibration(self, calibration: Calibration) -> None:
+        """Store a calibration with the dataset: from now on its thresholds are the defaults.
+
+        Raises:
+            ModelMismatch: it was measured with another model.
+            DatasetLocked: another process writes.
+            DatasetReadOnly, StorageFull: the folder cannot be written.
+        """
+        if calibration.fingerprint != self.description.fingerprint:
+            raise ModelMismatch(
+                f"{self.folder} holds vectors of {_model(self.description)}, the calibration is of "
+                f"{calibration.model} ({calibration.fingerprint[:12]}): calibrate this dataset"
+            )
+        with self._writing():
+            write_calibration(self.folder, calibration)
+        self._read_calibration()
+
+    def forget_calibration(self) -> bool:
+        """Drop the calibration: the model's thresholds are the defaults again. False if there was none.
+
+        Raises:
+            DatasetLocked: another process writes.
+            DatasetReadOnly: the folder cannot be written.
+        """
+        with self._writing():
+            there = forget_calibration(self.folder)
+        self._read_calibration()
+        return there
 
     def duplicates(
         self,
@@ -496,6 +582,14 @@ class Dataset:
                 )
             self._embedder = embedder
         return self._embedder
+
+    def _read_calibration(self) -> None:
+        found = read_calibration(self.folder, self.description.fingerprint)
+        self.calibration = found if isinstance(found, Calibration) else None
+        self.calibration_ignored = found.reason if isinstance(found, Ignored) else None
+        points = self.calibration.points(self._model_points) if self.calibration else self._model_points
+        self.description = replace(self.description, points=points)
+        self._snapshot = None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

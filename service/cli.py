@@ -13,6 +13,7 @@ import typer
 
 from twinlens.engine.errors import DatasetError, InputError, ModelError, ServiceError, TwinLensError
 from twinlens.service import cli_curate, cli_images, cli_keys, cli_leaks, cli_serve, console
+from twinlens.service import cli_calibrate, cli_images, cli_keys, cli_leaks, cli_serve, console
 from twinlens.service.cli_options import (
     EXIT_DATASET,
     EXIT_INPUT,
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(cli_images.app)
 app.add_typer(cli_curate.app)
 app.add_typer(cli_leaks.app)
+app.add_typer(cli_calibrate.app)
 app.add_typer(cli_serve.app)
 app.add_typer(cli_keys.app, name="keys")
 

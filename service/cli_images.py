@@ -39,7 +39,10 @@ _DEFAULT_KEEP = ",".join(DEFAULT_RULES)
 
 DatasetOption = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
 ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", help="Similarity in (0, 1]; the model's default if not given.")
+    float | None,
+    typer.Option(
+        "--threshold", help="Similarity in (0, 1]; the calibrated or the model's default if not given."
+    ),
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="Model name; `twinlens models` lists them.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -100,7 +103,8 @@ def run(
         chosen = data.default_threshold if threshold is None else threshold
         clusters = data.duplicates(chosen, linkage=linkage, rules=_rules(keep), evidence=evidence)
         scores = data.uniqueness()
-        summary = run_summary(data, chosen, linkage, clusters, scores, reports)
+        source = documents.threshold_source(data, threshold)
+        summary = run_summary(data, chosen, source, linkage, clusters, scores, reports)
         if report is not None:
             _write_report(report, summary)
         if json:
@@ -167,6 +171,7 @@ def duplicates(
                 model=data.description.name,
                 dataset=str(data.folder),
                 images=len(data),
+                threshold_source=documents.threshold_source(data, threshold),
             )
             with opened_output(out, kind) as file:
                 output.write_json(document, file)

@@ -57,6 +57,7 @@ def leaks(
 
     with _opened(train, test, model, device, precision, workers, quiet=json) as (first, second):
         chosen = first.default_threshold if threshold is None else threshold
+        source = documents.threshold_source(first, threshold)
         found = find_leaks(first.snapshot(), second.snapshot(), chosen, limit=max_pairs, workers=workers)
         if report is not None:
             _write_report(report, found, (train, first), (test, second))
@@ -65,7 +66,7 @@ def leaks(
         else:
             with opened_output(out, kind) as file:
                 if kind is Format.JSON:
-                    output.write_json(documents.leaks_document(found, first, second), file)
+                    output.write_json(documents.leaks_document(found, first, second, source), file)
                 else:
                     output.write_table(output.leak_rows(found), output.LEAKS, kind.value, file)
             if found:

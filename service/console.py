@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,9 @@ _STAGES = {
     "undo": "restoring",
 }
 _STAGES = {"download": "downloading", "index": "reading images", "compare": "comparing"}
+    "edit": "editing images",
+    "score": "comparing edits",
+}
 _EVIDENCE = {
     "bytes": "identical bytes",
     "pixels": "identical pixels",
@@ -73,6 +76,13 @@ def print_error(error: Exception) -> None:
 def print_notice(text: str) -> None:
     """One line on standard error."""
     _err().print(f"[yellow]note:[/] {_safe(text)}")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """An answer that is text already."""
+    out = _out()
+    for line in lines:
+        out.print(_safe(line))
 
 
 @contextmanager
@@ -190,7 +200,7 @@ def print_explanation(explanation: Explanation) -> None:
     ):
         out.print(f"{name} {'not known' if distance is None else f'differs in {distance} of {bits} bits'}")
     points = ", ".join(f"{name} {value:g}" for name, value in explanation.points.items())
-    out.print(f"thresholds of the model: {points}")
+    out.print(f"thresholds: {points}")
     if len(explanation.chain) > 2:
         out.print("linked through " + " ~ ".join(_path(os.path.basename(path)) for path in explanation.chain))
 

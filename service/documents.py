@@ -23,6 +23,7 @@ from twinlens.service.output import (
 )
 
 if TYPE_CHECKING:
+    from twinlens.engine.calibration import Calibration
     from twinlens.engine.catalog import Failure, ImageRecord
     from twinlens.engine.dataset import Dataset
     from twinlens.engine.ingest import IngestReport
@@ -83,6 +84,7 @@ def run_document(report: Report, html: Path | None) -> dict[str, Any]:
         "dataset": report.dataset,
         "model": report.model,
         "threshold": report.threshold,
+        "threshold_source": report.threshold_source,
         "linkage": report.linkage,
         "notices": list(report.notices),
         "report": str(html) if html is not None else None,
@@ -105,12 +107,13 @@ def failure_document(failure: Failure) -> dict[str, Any]:
     return asdict(failure)
 
 
-def leaks_document(leaks: Leaks, train: Dataset, test: Dataset) -> dict[str, Any]:
-    """What `leaks --json` prints."""
+def leaks_document(leaks: Leaks, train: Dataset, test: Dataset, source: str) -> dict[str, Any]:
+    """What `leaks --json` prints; `source` says where its threshold comes from."""
     return {
         "leaks": leak_rows(leaks),
         "leak_count": len(leaks),
         "threshold": leaks.threshold,
+        "threshold_source": source,
         "model": train.description.name,
         "train": _leak_set(train, leaks.leaked_train),
         "test": _leak_set(test, leaks.leaked_test),
@@ -151,25 +154,51 @@ def info_document(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": description.fingerprint,
         "text": description.text_capable,
         "thresholds": thresholds(description),
+        "threshold_source": dataset.threshold_source,
+        "calibration": calibration_summary(dataset.calibration),
         "pairs_kept_from": dataset.kept_from,
         "isolation": dataset.isolation,
     }
 
 
 def thresholds(description: ModelDescription) -> dict[str, Any]:
-    """A model's operating points."""
+    """A model's operating points, or those that were calibrated in their place."""
     return asdict(description.points)
+
+
+def threshold_source(dataset: Dataset, asked: float | None) -> str:
+    """Where the threshold of an answer comes from."""
+    return dataset.threshold_source if asked is None else "asked for"
+
+
+def calibration_summary(calibration: Calibration | None) -> dict[str, Any] | None:
+    """A calibration without its curves."""
+    if calibration is None:
+        return None
+    names = ("made", "seed", "images", "sample", "edits", "compared", "left_out", "twins", "levels")
+    document = calibration.to_json()
+    return {name: document[name] for name in names}
 
 
 def notices(dataset: Dataset) -> list[str]:
     """What a reader of a result should know about how it came to be."""
     description = dataset.description
-    if description.points.measured:
-        return []
-    return [
-        f"The thresholds of {description.name} are uncalibrated: they were not measured on labelled pairs. "
-        "Look at a few clusters before you trust them."
-    ]
+    said = []
+    if dataset.calibration_ignored is not None:
+        said.append(
+            f"The calibration is not used: {dataset.calibration_ignored}. Run `twinlens calibrate` again."
+        )
+    if dataset.calibration is not None and dataset.calibration.is_outgrown(len(dataset)):
+        said.append(
+            f"The thresholds were calibrated for {dataset.calibration.images:,} images, and the dataset has "
+            f"{len(dataset):,} now: run `twinlens calibrate` again."
+        )
+    if not description.points.measured:
+        said.append(
+            f"The thresholds of {description.name} are uncalibrated: they were not measured on labelled "
+            "pairs. Look at a few clusters before you trust them, or run `twinlens calibrate`."
+        )
+    return said
 
 
 def nearest_similarities(scores: Iterable[Uniqueness]) -> NDArray[np.float64]:

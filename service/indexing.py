@@ -79,6 +79,7 @@ def indexed(
 def run_summary(
     data: Dataset,
     threshold: float,
+    threshold_source: str,
     linkage: Linkage,
     clusters: Sequence[Cluster],
     scores: Sequence[Uniqueness],
@@ -90,6 +91,7 @@ def run_summary(
         dataset=str(data.folder),
         model=data.description.name,
         threshold=threshold,
+        threshold_source=threshold_source,
         linkage=linkage.value,
         images=len(data),
         clusters=clusters,
@@ -99,6 +101,7 @@ def run_summary(
         nearest=documents.nearest_similarities(scores),
         notices=documents.notices(data),
         preview=data.preview,
+        calibration=data.calibration,
         generated=datetime.now().astimezone(),
         version=__version__,
     )

@@ -222,6 +222,7 @@ def duplicates_document(
     threshold: float,
     linkage: str,
     images: int,
+    threshold_source: str = "asked for",
 ) -> dict[str, Any]:
     """All clusters and what they add up to, ready for `json`.
 
@@ -232,6 +233,7 @@ def duplicates_document(
         threshold: that was asked for, in [0, 1].
         linkage: that was asked for: complete, star or single.
         images: how many the dataset holds.
+        threshold_source: where the threshold comes from.
     """
     sums = totals(clusters)
     return {
@@ -239,6 +241,7 @@ def duplicates_document(
         "dataset": dataset,
         "model": model,
         "threshold": finite(threshold),
+        "threshold_source": threshold_source,
         "linkage": str(linkage),
         "images": images,
         "cluster_count": sums.clusters,

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from twinlens.engine.results import Evidence
@@ -69,11 +69,15 @@ def _replacing(out: Path) -> Iterator[TextIO]:
 
 def _template(name: str) -> Template:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters |= {"count": "{:,}".format, "size": human_bytes, "similarity": similarity_text}
-    return environment.from_string(_asset(name))
+    return environment.get_template(name)
 
 
 def _asset(name: str) -> str:

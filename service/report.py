@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.calibration import Calibration
 from twinlens.engine.catalog import Failure
 from twinlens.engine.results import Cluster, Member, Uniqueness
+from twinlens.service.calibration_plot import calibration_view
 from twinlens.service.histogram import histogram
 from twinlens.service.output import spare_bytes, totals
 from twinlens.service.page import (
@@ -61,6 +63,8 @@ class Report:
         preview: a small WebP of an image by id, None where there is none.
         generated: when.
         version: of TwinLens.
+        threshold_source: where the threshold comes from, in a few words.
+        calibration: of the dataset, if it has one.
     """
 
     title: str
@@ -78,6 +82,8 @@ class Report:
     preview: Callable[[str], bytes | None]
     generated: datetime
     version: str
+    threshold_source: str = "asked for"
+    calibration: Calibration | None = None
 
 
 def write_report(out: Path, report: Report) -> None:
@@ -112,7 +118,8 @@ def _page(report: Report) -> Mapping[str, Any]:
         "unique": (_unique(score, paths, report.preview) for score in report.unique),
         "failures": (replace(failure, path=paths.relative(failure.path)) for failure in report.failures),
         "histogram": histogram(report.nearest, report.threshold),
-        "style": Inline.asset("report.css"),
+        "calibration": None if report.calibration is None else calibration_view(report.calibration, {}),
+        "style": Inline.asset("report.css", "calibration.css"),
         "script": Inline.asset("report.js"),
     }
 
