@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -39,7 +39,7 @@ _CURVE_STEP = 5
 
 def calibrate(
     snapshot: Snapshot,
-    embedder: Embedder,
+    load: Callable[[], Embedder],
     *,
     sample: int,
     seed: int,
@@ -52,7 +52,7 @@ def calibrate(
 
     Args:
         snapshot: the dataset.
-        embedder: its model.
+        load: loads its model.
         sample: how many images are edited, 50 to 5,000; all if there are fewer.
         seed: the same one gives the same result.
         shape: images embedded in one call.
@@ -68,7 +68,7 @@ def calibrate(
             f"the sample is {sample:,} images, and must be {LEAST_SAMPLE} to {LARGEST_SAMPLE:,}"
         )
     collection = Collection.of(snapshot, seed)
-    specimens, left_out = _collect(collection, embedder, sample, seed, shape, on_progress)
+    specimens, left_out = _collect(collection, load(), sample, seed, shape, on_progress)
     return evaluate(
         collection, specimens, left_out, seed=seed, strict=strict, made=made, on_progress=on_progress
     )

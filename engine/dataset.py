@@ -429,7 +429,7 @@ class Dataset:
 
         return calibrate(
             self.snapshot(),
-            self.embedder(),
+            self.embedder,
             sample=sample,
             seed=seed,
             shape=self.shape,

@@ -159,10 +159,11 @@ def _tinted(least: float, most: float) -> Change:
 
 
 def _blurred(least: float, most: float) -> Change:
-    """Gaussian, its sigma a share of the longer side."""
+    """Gaussian, its sigma a share of the longer side and at least 0.6 px."""
 
     def change(picture: Image.Image, chance: Random) -> Image.Image:
-        return picture.filter(ImageFilter.GaussianBlur(max(picture.size) * chance.uniform(least, most)))
+        sigma = max(picture.size) * chance.uniform(least, most)
+        return picture.filter(ImageFilter.GaussianBlur(max(sigma, 0.6)))
 
     return change
 

@@ -39,12 +39,12 @@ SMALLEST_COLLECTION = 1000
 
 _NEAREST_DISTANCE = 1e-6
 _STEPS = 1000
-_FINEST = 1e-5
+_FINEST = 1e-6
 
 
 def grid() -> Values:
-    """Similarities at which precision and recall are computed, rising, denser towards 1: float64 [1000]."""
-    return np.round(1.0 - np.geomspace(1.0, _FINEST, _STEPS), 6)
+    """Similarities at which precision and recall are computed, rising, denser towards 1: float64 [t]."""
+    return np.unique(np.round(1.0 - np.geomspace(1.0, _FINEST, _STEPS), 6))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +100,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """Precision and recall over the grid, float64 [1000] each, and of each draw [rounds, 1000]."""
+    """Precision and recall over the grid, float64 [t] each, and of each draw [rounds, t]."""
 
     thresholds: Values
     precision: Values
