@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
+from twinlens.engine.decode import decode
 from twinlens.engine.types import Rgb
 
 LARGEST_SIDE = 1024
@@ -85,7 +86,7 @@ def _recompressed(lowest: int, highest: int) -> Change:
     def change(picture: Image.Image, chance: Random) -> Image.Image:
         target = io.BytesIO()
         picture.save(target, "JPEG", quality=chance.randint(lowest, highest))
-        return Image.open(target).convert("RGB")
+        return Image.fromarray(decode(target.getvalue()).rgb)
 
     return change
 

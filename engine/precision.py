@@ -9,8 +9,8 @@ the copy of another, a quarter two copies.
 The share of different pairs that pass a high threshold is smaller than what a sample can count. Beyond the
 nearest ones it is taken to fall as a power of the distance 1 - s (Hill, A simple general approach to
 inference about the tail of a distribution, 1975), or as counted, whichever is more. Intervals come from
-drawing images, not pairs, with replacement (Poisson bootstrap): a pair counts as often as both of its
-images together.
+drawing images, not pairs, with replacement: a pair counts as often as both of its images together. Such
+intervals are rather too wide than too narrow (Owen, The pigeonhole bootstrap, 2007).
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ Values = NDArray[np.float64]
 ROUNDS = 200
 """Of the bootstrap."""
 
-INTERVAL = (0.025, 0.975)
+INTERVAL = (0.05, 0.95)
 """Quantiles between which an interval lies."""
+
+SLACK = 3.0
+"""Times the false pairs of a precision that the lower end of its interval may have."""
 
 LEAST_RECALL = 0.05
 """A threshold that finds a smaller share of the edits is no use."""
@@ -82,9 +85,9 @@ class Level:
 
     Attributes:
         precision: that is asked for, in (0, 1).
-        threshold: to use: the upper end of its interval; None if no threshold is good enough.
-        interval: of the least threshold that reaches the precision; its upper end is None if part of
-            the draws reach it nowhere.
+        threshold: to use; None if no threshold is good enough.
+        interval: of the least threshold that has the precision; its upper end is None where some of the
+            draws have it nowhere. None if hardly any has.
         expected: precision at the threshold.
         recall: share of the edits that are found at the threshold.
         reason: why there is no threshold; empty if there is one.
@@ -134,24 +137,23 @@ def measure_curves(edits: Values, owner: Numbers, tails: Sequence[Tail], images:
 
 
 def find_level(curves: Curves, precision: float) -> Level:
-    """The threshold for a precision."""
+    """The threshold for a precision.
+
+    The least one that has it by what was seen, and at which the lower end of its interval allows at most
+    three times the false pairs: a threshold for 99 % is at least 97 % precise at that end.
+    """
     least = _first_reached(curves.precision, curves.recall, curves.thresholds, precision)
-    drawn = np.array(
-        [
-            _first_reached(p, r, curves.thresholds, precision)
-            for p, r in zip(curves.drawn_precision, curves.drawn_recall, strict=True)
-        ]
-    )
-    low, high = np.quantile(drawn, INTERVAL, method="higher")
-    high = max(high, least)
-    if not np.isfinite(high):
-        interval = (float(low), None) if np.isfinite(low) else None
+    lower_end = np.quantile(curves.drawn_precision, INTERVAL[0], axis=0)
+    allowed = 1.0 - SLACK * (1.0 - precision)
+    chosen = max(least, _first_reached(lower_end, curves.recall, curves.thresholds, allowed))
+    interval = _interval(curves, precision, least)
+    if not np.isfinite(chosen):
         return Level(precision, None, interval, None, None, _reason(least, precision))
-    at = int(np.searchsorted(curves.thresholds, high))
+    at = int(np.searchsorted(curves.thresholds, chosen))
     return Level(
         precision,
-        float(curves.thresholds[at]),
-        (float(min(low, least)), float(high)),
+        chosen,
+        interval,
         _estimate(curves.precision[at], curves.drawn_precision[:, at]),
         _estimate(curves.recall[at], curves.drawn_recall[:, at]),
         "",
@@ -209,6 +211,17 @@ def _first_reached(precision: Values, recall: Values, thresholds: Values, wanted
     return float(thresholds[good[0]]) if len(good) else np.inf
 
 
+def _interval(curves: Curves, precision: float, least: float) -> tuple[float, float | None] | None:
+    """Where the draws reach a precision."""
+    drawn = [
+        _first_reached(p, r, curves.thresholds, precision)
+        for p, r in zip(curves.drawn_precision, curves.drawn_recall, strict=True)
+    ]
+    low, high = np.quantile(drawn, INTERVAL, method="higher")
+    low, high = min(low, least), max(high, least)
+    return (float(low), float(high) if np.isfinite(high) else None) if np.isfinite(low) else None
+
+
 def _estimate(value: float, drawn: Values) -> Estimate:
     low, high = np.quantile(drawn, INTERVAL)
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))
@@ -219,6 +232,6 @@ def _reason(least: float, precision: float) -> str:
     if not np.isfinite(least):
         return f"no threshold that {useful} is {precision:.0%} precise: other images are as similar as copies"
     return (
-        f"{least:g} would do by what was seen, but the images differ too much to be sure of "
-        f"{precision:.0%} at any threshold that {useful}: try a larger sample"
+        f"{least:g} would do by what was seen, but few pairs decide about it, and no threshold that {useful} "
+        f"is surely {1 - SLACK * (1 - precision):.0%} precise: a larger sample or more images would tell"
     )

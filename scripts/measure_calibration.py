@@ -36,7 +36,7 @@ from twinlens.engine.calibrate import EDITS_OF_EACH_GRADE, evaluate
 from twinlens.engine.calibration import Calibration
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.decode import DecodeLimits
-from twinlens.engine.edits import Grade
+from twinlens.engine.edits import LARGEST_SIDE, Grade
 from twinlens.engine.embedding import embed_padded
 from twinlens.engine.ingest import Progress
 from twinlens.engine.kinship import most_similar, without
@@ -113,6 +113,7 @@ def otherwise_edited(data: Dataset, specimens: Specimens) -> Specimens:
         if isinstance(picture, LeftOut):
             continue
         image, chance = Image.fromarray(picture), random.Random(f"other {id_}")
+        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
         names = chance.sample(sorted(EDITS), OTHER_EDITS)
         prepared = [embedder.prepare(np.asarray(EDITS[name](image, chance))) for name in names]
         rows = embed_padded(embedder, prepared, data.shape).astype(np.float16)

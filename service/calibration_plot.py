@@ -107,7 +107,7 @@ def _curves(calibration: Calibration, lowest: float) -> Iterator[Line]:
     curve = calibration.curve
     lines = {
         ("precision", "precision"): curve.precision,
-        ("low", "precision, lower end of its interval"): curve.precision_low,
+        ("low", "precision, lower end of its 90 % interval"): curve.precision_low,
         ("recall", "edits found"): curve.recall,
         **{(grade, f"{grade} edits found"): found for grade, found in curve.recall_of.items()},
     }

@@ -83,14 +83,14 @@ def test_levels_are_reached_with_most_of_the_edits() -> None:
     assert levels == sorted(levels, key=lambda level: -(level or 0))
 
 
-def test_the_threshold_is_the_upper_end_of_its_interval() -> None:
+def test_the_lower_end_of_the_precision_allows_three_times_the_false_pairs() -> None:
     edits = 1 - np.random.default_rng(1).exponential(0.03, 2000)
     curves = measure_curves(edits, np.arange(2000) % 500, [power_tail(12.0, 0.5, 5000, 500_000)], 1000, 0)
     level = find_level(curves, 0.99)
     assert level.interval is not None and level.threshold is not None and level.expected is not None
-    assert level.interval[0] < level.interval[1] <= level.threshold  # type: ignore[operator]
+    assert level.interval[1] is not None and level.interval[0] < level.interval[1]
     assert level.expected.low <= level.expected.value <= level.expected.high
-    assert level.expected.value >= 0.99
+    assert level.expected.value >= 0.99 and level.expected.low >= 0.97
 
 
 def test_strangers_as_similar_as_copies_leave_no_threshold_and_say_why() -> None:
@@ -116,8 +116,11 @@ def test_a_larger_collection_needs_a_threshold_that_is_no_lower() -> None:
 
 def test_a_seed_decides_the_draws() -> None:
     edits, pairs = 1 - np.random.default_rng(1).exponential(0.03, 2000), power_tail(12.0, 0.5, 500, 50_000)
-    assert measured(edits, pairs, seed=4) == measured(edits, pairs, seed=4)
-    assert measured(edits, pairs, seed=4) != measured(edits, pairs, seed=5)
+    first, again, other = (
+        measure_curves(edits, np.arange(2000) % 500, [pairs], 1000, seed).drawn_precision
+        for seed in (4, 4, 5)
+    )
+    assert (first == again).all() and (first != other).any()
 
 
 similar = st.integers(0, 1_000_000).map(lambda millionths: millionths / 1_000_000)
