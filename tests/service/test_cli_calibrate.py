@@ -13,30 +13,36 @@ import pytest
 from PIL import Image
 
 from scripts.make_demo import photographs
+from tests.collections_of_pictures import fill
 from tests.models.checkpoints import save_folder_of
 from tests.service.test_cli import MODEL, twinlens
 
 SIDE = 160
-LEVELS = (0.99, 0.95, 0.9)
+LEVELS = [0.99, 0.95, 0.9]
+ALIKE = {
+    *("brick", "grass", "gravel", "chessboard_GRAY", "chessboard_RGB", "phantom", "horse", "cell"),
+    *("motorcycle_right", "hubble_deep_field", "color", "coins"),
+}
+"""Photographs whose parts look alike, and what is no photograph."""
 
 
-def save_tiles(folder: Path) -> None:
-    """The four quarters of every photograph that scikit-image ships: images that do not overlap."""
-    folder.mkdir()
+def save_pictures(folder: Path) -> None:
+    """Two quarters of every photograph of a thing that scikit-image ships, and drawn pictures: all differ."""
+    fill(folder, 30)
     for path in photographs():
+        if path.stem in ALIKE:
+            continue
         with Image.open(path) as file:
             picture = file.convert("RGB").resize((2 * SIDE, 2 * SIDE))
-        for place in range(4):
-            left, top = place % 2 * SIDE, place // 2 * SIDE
-            picture.crop((left, top, left + SIDE, top + SIDE)).save(
-                folder / f"{path.stem}-{'abcd'[place]}.png"
-            )
+        for place in (0, SIDE):
+            part = picture.crop((place, place, place + SIDE, place + SIDE))
+            part.save(folder / f"{path.stem}-{place}.png")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiles") / "photos"
-    save_tiles(folder)
+    folder = tmp_path_factory.mktemp("pictures") / "photos"
+    save_pictures(folder)
     return folder
 
 
@@ -81,10 +87,10 @@ def test_the_embedded_model_is_calibrated_and_its_thresholds_are_used(photos: Pa
     twinlens("run", folder, "--model", MODEL, "--json")
     found = answer("calibrate", folder, "--sample", "50", "--report", tmp_path / "page.html")
     levels = found["calibration"]["levels"]
-    assert [level["precision"] for level in levels] == list(LEVELS) and found["stored"]
+    assert [level["precision"] for level in levels] == LEVELS and found["stored"]
     assert found["calibration"]["sample"] == 50 and found["dataset"] == str(folder / ".twinlens")
     thresholds = [level["threshold"] for level in levels]
-    assert thresholds == sorted(thresholds, reverse=True) and thresholds[1] != 0.86
+    assert thresholds == sorted(thresholds, reverse=True) and 0.86 < thresholds[1] < 0.995
     again = answer("run", folder, "--report", tmp_path / "run.html")
     assert again["threshold"] == thresholds[1] == found["default_threshold"]
     assert again["threshold_source"].startswith("calibrated on 50 images on 20")
@@ -101,33 +107,27 @@ def test_the_embedded_model_is_calibrated_and_its_thresholds_are_used(photos: Pa
 
 
 def test_clip_is_calibrated_in_its_own_space(dataset: Path) -> None:
-    before = answer("duplicates", "--dataset", dataset)
-    assert (before["threshold"], before["threshold_source"][-12:]) == (0.95, "uncalibrated")
-    found = answer("calibrate", dataset, "--sample", "60")
+    found = answer("calibrate", dataset, "--sample", "50")
     levels = found["calibration"]["levels"]
+    reached = [level["threshold"] for level in levels if level["threshold"] is not None]
+    assert all(level["reason"] for level in levels if level["threshold"] is None)
     info = answer("info", "--dataset", dataset)
     assert info["calibration"]["levels"] == levels and info["threshold_source"] == found["threshold_source"]
-    if all(level["threshold"] is None for level in levels):
-        assert all(level["reason"] for level in levels) and found["default_threshold"] == 0.95
-    else:
-        assert info["thresholds"]["measured"] is True
-        assert answer("duplicates", "--dataset", dataset)["threshold"] == info["thresholds"]["default"]
-
-
-def test_a_dry_run_stores_nothing_and_forgetting_drops_what_is_stored(dataset: Path) -> None:
-    out = twinlens("calibrate", dataset, "--sample", "50", "--dry-run")
-    assert "nothing was stored" in out and "precision" in out and not (dataset / "calibration.json").exists()
-    twinlens("calibrate", dataset, "--sample", "50", "--seed", "2")
-    assert (dataset / "calibration.json").is_file()
+    assert info["thresholds"]["measured"] is bool(reached)
+    used = answer("duplicates", "--dataset", dataset)
+    assert used["threshold"] == info["thresholds"]["default"] == found["default_threshold"]
+    assert (used["threshold"] == 0.95) is not bool(reached)
+    asked = answer("duplicates", "--dataset", dataset, "--threshold", "0.97")
+    assert (asked["threshold"], asked["threshold_source"]) == (0.97, "asked for")
     assert "forgotten" in twinlens("calibrate", dataset, "--forget")
     assert "there was no calibration" in twinlens("calibrate", dataset, "--forget")
     assert not (dataset / "calibration.json").exists()
 
 
-def test_what_was_asked_for_comes_before_what_was_calibrated(dataset: Path) -> None:
-    twinlens("calibrate", dataset, "--sample", "50")
-    found = answer("duplicates", "--dataset", dataset, "--threshold", "0.97")
-    assert (found["threshold"], found["threshold_source"]) == (0.97, "asked for")
+def test_a_dry_run_stores_nothing(dataset: Path) -> None:
+    out = twinlens("calibrate", dataset, "--sample", "50", "--dry-run")
+    assert "nothing was stored" in out and "edits of 50 of" in out
+    assert not (dataset / "calibration.json").exists()
 
 
 def test_a_damaged_calibration_is_named_and_not_used(dataset: Path, photos: Path) -> None:
@@ -141,5 +141,3 @@ def test_bad_input_names_what_is_off(dataset: Path, tmp_path: Path) -> None:
     assert "50 to 5,000" in twinlens("calibrate", dataset, "--sample", "7", code=2)
     assert "--forget" in twinlens("calibrate", dataset, "--forget", "--dry-run", code=2)
     assert str(tmp_path / "none") in twinlens("calibrate", tmp_path / "none", code=5)
-    said = twinlens("calibrate", dataset, "--sample", "50", "--report", "/proc/no/page.html", code=2)
-    assert "/proc/no/page.html" in said
