@@ -1,28 +1,30 @@
 """Try calibrated thresholds on edits and images that they were not measured on.
 
-    python scripts/measure_calibration.py NAME=FOLDER... [--out docs/calibration.md]
+    python scripts/measure_calibration.py NAME=FOLDER[,FOLDER...]... [--originals NAME] [--out FILE]
 
-A collection is a seeded choice of the images of a folder (or of several, joined by commas). Each of its
-images is edited afresh three times: twice by the edits that calibrating draws, and once by other edits, those
-of `scripts/measure_points.py`. Then, for every seed,
+A collection is a seeded choice of the images of its folders; with --originals, one picture of each family
+of them and of scikit-image's photographs, as `scripts/measure_points.py` takes them. Each of its images is
+edited afresh three times: twice by the edits that calibrating draws, and once by other edits, those of
+`scripts/measure_points.py`. Then, for every seed,
 
-- "same images": thresholds are measured with the first edits of all images and tried on the other ones;
-- "other images": thresholds are measured on one half of the images and tried on the other half.
+- same images: thresholds are measured with the first edits of all images and tried on the other edits;
+- other images: they are measured on one half of the images and tried on the other half and its other edits.
 
-A pair of different images is one that nothing but its similarity calls a twin, by the rules of
-`engine/kinship.py`. Precision is that of a collection of the size that is tried in which every image has one
-edited copy, counted over all its pairs, without any fit.
+Precision is counted over all pairs of a collection of the size that is tried in which every image has one
+edited copy. Pairs that are twins already, by the rules of `engine/kinship.py`, are left out of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +32,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scripts.measure_points import EDITS, SUFFIXES
+from scripts.measure_points import EDITS, SUFFIXES, originals
 from twinlens import __version__
 from twinlens.engine.calibrate import EDITS_OF_EACH_GRADE, evaluate
-from twinlens.engine.calibration import Calibration
+from twinlens.engine.calibration import LEVELS, Calibration
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.edits import LARGEST_SIDE, Grade
@@ -48,7 +50,18 @@ from twinlens.service.wiring import create_dataset, has_dataset, open_dataset
 
 SEED = 20240811
 OTHER_EDITS = 9
+PROTOCOLS = ("same images", "other images")
+COLUMNS = 9
 Specimens = dict[str, Specimen]
+
+
+@dataclass(frozen=True)
+class Given:
+    """A collection: its name, its folders, and whether one picture of each family is taken."""
+
+    name: str
+    folders: list[Path]
+    originals: bool
 
 
 @dataclass(frozen=True)
@@ -59,13 +72,11 @@ class Tried:
         threshold: None where none was found.
         precision: on edits of the same kinds, and of other kinds; None where none is found at it.
         recall: likewise.
-        crowded: the precision on edits of the same kinds as in a collection of 1,000 images.
     """
 
     threshold: float | None
     precision: tuple[float | None, float | None] = (None, None)
     recall: tuple[float, float] = (0.0, 0.0)
-    crowded: float | None = None
 
 
 def chosen_files(folders: Sequence[Path], count: int) -> list[Path]:
@@ -78,15 +89,28 @@ def chosen_files(folders: Sequence[Path], count: int) -> list[Path]:
     return sorted(random.Random(SEED).sample(files, min(count, len(files))))
 
 
-def collection(name: str, folders: Sequence[Path], count: int, work: Path, model: str) -> Dataset:
+def saved_originals(folders: Sequence[Path], target: Path) -> list[Path]:
+    target.mkdir()
+    package = find_spec("skimage")
+    shipped = [Path(package.origin).parent / "data"] if package and package.origin else []
+    for number, image in enumerate(originals([*shipped, *folders])):
+        image.save(target / f"{number:04}.jpg", quality=92)
+    return sorted(target.iterdir())
+
+
+def made_dataset(given: Given, count: int, work: Path, model: str) -> Dataset:
     """The dataset of a collection, made where it is not there yet."""
-    place = work / name
+    place = work / given.name
     if has_dataset(place):
         return open_dataset(place)
     place.mkdir(parents=True)
     listing = place / "files.txt"
-    listing.write_text("".join(f"{path.absolute()}\n" for path in chosen_files(folders, count)))
-    data = create_dataset(place, model, namespace=name)
+    if given.originals:
+        paths = saved_originals(given.folders, place / "originals")[:count]
+    else:
+        paths = chosen_files(given.folders, count)
+    listing.write_text("".join(f"{path.absolute()}\n" for path in paths))
+    data = create_dataset(place, model, namespace=given.name)
     data.add(listing)
     return data
 
@@ -145,8 +169,7 @@ def tried(
         recall, false = zip(*(each.at(threshold) for each in counted), strict=True)
         crowd = len(whole) - 1
         precision = tuple(precise(r, crowd * f) for r, f in zip(recall, false, strict=True))
-        crowded = precise(recall[0], (max(len(whole), SMALLEST_COLLECTION) - 1) * false[0])
-        results.append(Tried(threshold, (precision[0], precision[1]), (recall[0], recall[1]), crowded))
+        results.append(Tried(threshold, (precision[0], precision[1]), (recall[0], recall[1])))
     return results
 
 
@@ -177,77 +200,102 @@ def ignore(progress: Progress) -> None:
     """Nobody watches."""
 
 
-def trials(data: Dataset, seeds: int) -> Iterator[tuple[str, list[Tried]]]:
+def trials(
+    snapshot: Snapshot, first: Specimens, second: Specimens, other: Specimens, seeds: int
+) -> Iterator[tuple[str, list[Tried]]]:
     """For every seed, the thresholds for 99, 95 and 90 % on the same images and on other ones."""
-    first, second = (specimens_of(data, seed) for seed in (1, 2))
-    other = otherwise_edited(data, second)
-    strict = data.description.points.strict
-    snapshot = data.snapshot()
-    everything = Collection.of(snapshot, 0)
+    strict = snapshot.description.points.strict
+    everything = Collection.of(snapshot, SEED)
     for seed in range(seeds):
         ids = sorted(first)
         random.Random(seed).shuffle(ids)
         halves = [frozenset(ids[: len(ids) // 2]), frozenset(ids[len(ids) // 2 :])]
-        for name, (learnt, held_out) in {
-            "same images": (everything, everything),
-            "other images": (part(snapshot, halves[0], seed), part(snapshot, halves[1], seed)),
+        use, check = (first, second) if seed % 2 == 0 else (second, first)
+        for protocol, (learnt, held_out) in {
+            PROTOCOLS[0]: (everything, everything),
+            PROTOCOLS[1]: (part(snapshot, halves[0], seed), part(snapshot, halves[1], seed)),
         }.items():
-            use, check = (first, second) if seed % 2 == 0 else (second, first)
             found = measured(learnt, use, seed, strict)
             thresholds = [level.threshold for level in found.levels]
-            yield name, tried(thresholds, held_out, check, other, strict)
+            yield protocol, tried(thresholds, held_out, check, other, strict)
 
 
 def table(name: str, images: int, results: Sequence[tuple[str, list[Tried]]]) -> Iterator[str]:
-    for protocol in ("same images", "other images"):
+    for protocol in PROTOCOLS:
         runs = [levels for each, levels in results if each == protocol]
-        for place, level in enumerate(("99 %", "95 %", "90 %")):
+        for place, level in enumerate(LEVELS.values()):
             found = [run[place] for run in runs if run[place].threshold is not None]
-            if not found:
-                yield f"| {name}, {images} | {protocol} | {level} | none | | | | | |"
-                continue
             thresholds = [each.threshold for each in found if each.threshold is not None]
-            cells = [
-                f"{len(found)} of {len(runs)}",
-                f"{min(thresholds):.3f} to {max(thresholds):.3f}",
-                *(spread([each.precision[kind] for each in found]) for kind in (0, 1)),
-                spread([each.crowded for each in found]),
-                f"{np.mean([each.recall[0] for each in found]):.0%}",
-            ]
-            yield f"| {name}, {images} | {protocol} | {level} | {' | '.join(cells)} |"
+            cells = [f"{name}, {images}", protocol, f"{level:.0%}", f"{len(found)} of {len(runs)}"]
+            if found:
+                cells += [
+                    f"{min(thresholds):.3f} to {max(thresholds):.3f}",
+                    *(spread([each.precision[kind] for each in found]) for kind in (0, 1)),
+                    *(f"{np.mean([each.recall[kind] for each in found]):.0%}" for kind in (0, 1)),
+                ]
+            yield f"| {' | '.join([*cells, *[''] * (COLUMNS - len(cells))])} |"
 
 
 def spread(values: Sequence[float | None]) -> str:
-    known = sorted(value for value in values if value is not None)
-    return f"{100 * known[0]:.2f} / {100 * float(np.mean(known)):.2f}" if known else "nothing found"
+    """The least and the mean, in %, rounded down."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "nothing found"
+    return " / ".join(f"{math.floor(1000 * value) / 10:.1f}" for value in (min(known), float(np.mean(known))))
+
+
+def page(command: str, rows: Sequence[str], seeds: int) -> str:
+    return "\n".join(
+        [
+            "# Calibrated thresholds, tried",
+            "",
+            f"Written by TwinLens {__version__}:",
+            "",
+            f"    {command}",
+            "",
+            *(__doc__ or "").split("\n\n", 2)[2].rstrip().splitlines(),
+            "",
+            f"There are {seeds} seeds. Precision is their least / their mean, in percent, on edits of the kinds",
+            "that calibrating draws and on those of other kinds; found is the mean share of these edits.",
+            f"Thresholds are measured as if the collection had {SMALLEST_COLLECTION:,} images, as in every smaller one.",
+            "Runs in which a level was not reached have no threshold and count in the column that says so only.",
+            "",
+            "| collection, images | tried on | level | reached | threshold "
+            "| precision | of other kinds | found | of other kinds |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            *rows,
+            "",
+        ]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("collections", nargs="+", metavar="NAME=FOLDER[,FOLDER...]")
-    parser.add_argument("--images", type=int, default=240)
+    parser.add_argument("--originals", action="append", default=[], metavar="NAME")
+    parser.add_argument("--images", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--work", type=Path, help="keep the datasets here")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    lines = [
-        "| collection | tried on | level | reached | threshold | precision, same kinds | other kinds "
-        "| of 1,000 | found |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    rows: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for given in arguments.collections:
-            name, _, folders = given.partition("=")
+        for each in arguments.collections:
+            name, _, folders = each.partition("=")
             paths = [Path(folder) for folder in folders.split(",")]
-            with collection(
-                name, paths, arguments.images, arguments.work or Path(scratch), arguments.model
+            given = Given(name, paths, name in arguments.originals)
+            with made_dataset(
+                given, arguments.images, arguments.work or Path(scratch), arguments.model
             ) as data:
-                results = list(trials(data, arguments.seeds))
-                lines += table(name, len(Collection.of(data.snapshot(), 0)), results)
-            print("\n".join(lines), flush=True)
+                first, second = (specimens_of(data, seed) for seed in (1, 2))
+                other = otherwise_edited(data, second)
+                results = list(trials(data.snapshot(), first, second, other, arguments.seeds))
+                rows += table(name, len(first), results)
+            print("\n".join(rows), flush=True)
     if arguments.out is not None:
-        arguments.out.write_text("\n".join([f"TwinLens {__version__}", "", *lines, ""]))
+        command = " ".join(["python scripts/measure_calibration.py", *sys.argv[1:]])
+        arguments.out.write_text(page(command, rows, arguments.seeds))
 
 
 if __name__ == "__main__":
