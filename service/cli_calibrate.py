@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -106,7 +107,7 @@ def _document(data: Dataset, found: Calibration, report: Path | None, *, stored:
 def _print(data: Dataset, found: Calibration, report: Path | None, *, stored: bool) -> None:
     from twinlens.service.calibration_text import calibration_lines
 
-    console.print_lines(calibration_lines(found, {image.id: image.path for image in data.images()}))
+    console.print_lines(calibration_lines(found, {image.id: _short(image.path) for image in data.images()}))
     if stored:
         console.print_lines(
             [
@@ -118,6 +119,11 @@ def _print(data: Dataset, found: Calibration, report: Path | None, *, stored: bo
         console.print_lines(["nothing was stored (--dry-run)"])
     if report is not None:
         console.print_lines([f"report {report}"])
+
+
+def _short(path: str) -> str:
+    """A path, relative where that is shorter."""
+    return min(path, os.path.relpath(path), key=len)
 
 
 def _write_report(path: Path, data: Dataset, found: Calibration) -> None:

@@ -102,6 +102,7 @@ def test_the_document_of_duplicates_starts_with_the_clusters() -> None:
         "dataset": "/d",
         "model": "m",
         "threshold": 0.9,
+        "threshold_source": "asked for",
         "linkage": "star",
         "images": 10,
         "cluster_count": 1,
