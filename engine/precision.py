@@ -31,7 +31,7 @@ ROUNDS = 200
 INTERVAL = (0.05, 0.95)
 """Quantiles between which an interval lies."""
 
-SLACK = 3.0
+SLACK = 2.0
 """Times the false pairs of a precision that the lower end of its interval may have."""
 
 LEAST_RECALL = 0.05
@@ -140,7 +140,7 @@ def find_level(curves: Curves, precision: float) -> Level:
     """The threshold for a precision.
 
     The least one that has it by what was seen, and at which the lower end of its interval allows at most
-    three times the false pairs: a threshold for 99 % is at least 97 % precise at that end.
+    twice the false pairs: a threshold for 99 % is at least 98 % precise at that end.
     """
     least = _first_reached(curves.precision, curves.recall, curves.thresholds, precision)
     lower_end = np.quantile(curves.drawn_precision, INTERVAL[0], axis=0)

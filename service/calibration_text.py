@@ -77,7 +77,7 @@ def meaning(calibration: Calibration) -> str:
     size = max(calibration.images, SMALLEST_COLLECTION)
     return (
         f"Precision is that of a collection of {size:,} images in which every image has one edited copy; "
-        "at the lower end of its 90 % interval, a threshold has at most three times the false pairs allowed."
+        "at the lower end of its 90 % interval, a threshold has at most twice the false pairs allowed."
     )
 
 
