@@ -90,7 +90,7 @@ def evaluate(
     nearest = trial.compare(on_progress)
     tails = [each.tail(share) for each, share in zip(nearest, SHARES, strict=True)]
     relatives = most_similar(tails)
-    kin = trial.kinship(relatives, strict)
+    kin = trial.kinship(relatives, strict, on_progress)
     tails = [without(tail, list(kin)) for tail in tails]
     curves = measure_curves(trial.similarity, trial.owner, tails, len(collection), seed)
     levels = tuple(find_level(curves, precision) for precision in LEVELS.values())
@@ -100,6 +100,7 @@ def evaluate(
         fingerprint=snapshot.description.fingerprint,
         made=made,
         seed=seed,
+        held=len(snapshot.images),
         images=len(collection),
         generation=snapshot.generation,
         sample=len(specimens),

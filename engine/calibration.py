@@ -91,7 +91,8 @@ class Calibration:
         model, fingerprint: of the dataset.
         made: when, ISO 8601, UTC.
         seed: of sample, edits and draws.
-        images: with something to see that the dataset held, copies counted once.
+        held: images that the dataset held, flat ones and copies included.
+        images: of these with something to see, copies counted once.
         generation: of the dataset.
         sample: images that were edited.
         edits: edited copies of them.
@@ -110,6 +111,7 @@ class Calibration:
     fingerprint: str
     made: str
     seed: int
+    held: int
     images: int
     generation: int
     sample: int
@@ -139,7 +141,7 @@ class Calibration:
 
     def is_outgrown(self, images: int) -> bool:
         """True if the dataset has more than twice as many images now as it was calibrated for."""
-        return images > _OUTGROWN * max(self.images, SMALLEST_COLLECTION)
+        return images > _OUTGROWN * max(self.held, SMALLEST_COLLECTION)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, ready for `json`."""

@@ -23,12 +23,13 @@ from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.hamming import hamming
 from twinlens.engine.hash_links import BMH1_RANGE
 from twinlens.engine.hashing import PackedHash
+from twinlens.engine.ingest import OnProgress, Progress
 from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.precision import Tail
 from twinlens.engine.similarity import Mask
 from twinlens.engine.specimens import LeftOut, picture_hashes, read_picture
 
-CHECKED = 2000
+CHECKED = 1000
 """Of the pairs of images, the most similar ones, are looked at: what decides about a threshold."""
 
 _BURST_RANGE = 97
@@ -57,7 +58,10 @@ def most_similar(tails: Sequence[Tail]) -> list[Relative]:
 
 
 def hashes_of(
-    images: Mapping[int, ImageRecord], known: Mapping[int, PackedHash], limits: DecodeLimits
+    images: Mapping[int, ImageRecord],
+    known: Mapping[int, PackedHash],
+    limits: DecodeLimits,
+    on_progress: OnProgress,
 ) -> dict[int, PackedHash]:
     """Hashes of images by number; those whose file cannot be read are missing."""
 
@@ -69,9 +73,11 @@ def hashes_of(
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         missing = [number for number in images if number not in known]
-        for number, hashes in ordered_map(pool, look, missing, ahead=2 * workers):
+        looks = ordered_map(pool, look, missing, ahead=2 * workers)
+        for done, (number, hashes) in enumerate(looks, start=1):
             if hashes is not None:
                 found[number] = hashes
+            on_progress(Progress("check", done, len(missing)))
     return found
 
 

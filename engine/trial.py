@@ -16,7 +16,7 @@ from twinlens.engine.errors import InvalidValue
 from twinlens.engine.ingest import OnProgress, Progress
 from twinlens.engine.kinship import Relative, hashes_of, near_equal, of_one_burst
 from twinlens.engine.precision import Values
-from twinlens.engine.similarity import IndexedRows, Numbers, pairwise, unit_rows
+from twinlens.engine.similarity import IndexedRows, Numbers, pairwise, spans, unit_rows
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.specimens import Specimen
 from twinlens.engine.strangers import Nearest, compare
@@ -24,6 +24,7 @@ from twinlens.engine.strangers import Nearest, compare
 SHARES = (0.25, 0.5, 0.25)
 """Of the pairs of different images: two originals, an original and an edit, two edits."""
 
+_BLOCK = 2048
 _REFERENCES = 20_000
 """Images that a sample is compared with, at most, itself among them."""
 
@@ -120,8 +121,17 @@ class Trial:
         visible = rows.any(axis=1)
         self._rows, self._owner = rows[visible], self.owner[visible]
         self.similarity = np.zeros(len(rows))
-        originals = unit_rows(collection.rows(self._owner)[np.arange(len(self._owner))])
-        self.similarity[visible] = pairwise(unit_rows(self._rows), originals)
+        originals = collection.rows(self._owner)
+        self.similarity[visible] = np.concatenate(
+            [
+                np.empty(0),
+                *(self._to_its_image(originals, span) for span in spans(0, len(self._rows), _BLOCK)),
+            ]
+        )
+
+    def _to_its_image(self, originals: IndexedRows, span: slice) -> Values:
+        numbers = np.arange(span.start, span.stop)
+        return pairwise(unit_rows(self._rows[span]), unit_rows(originals[numbers]))
 
     def of(self, grade: Grade) -> Values:
         """Similarities of the edits of one grade."""
@@ -145,13 +155,15 @@ class Trial:
             on_progress(Progress("score", len(found), len(SHARES)))
         return found
 
-    def kinship(self, relatives: Sequence[Relative], strict: float) -> dict[tuple[int, int], str]:
+    def kinship(
+        self, relatives: Sequence[Relative], strict: float, on_progress: OnProgress
+    ) -> dict[tuple[int, int], str]:
         """Which pairs are twins already, and what says so: identical, hash or burst."""
         collection = self._collection
         snapshot, units, images = collection.snapshot, collection.units, collection.images
         wanted = {number: images[number] for pair in relatives for number in (pair.a, pair.b)}
         known = {number: each.hashes for number, each in self._specimens.items()}
-        hashes = hashes_of(wanted, known, DecodeLimits())
+        hashes = hashes_of(wanted, known, DecodeLimits(), on_progress)
         found: dict[tuple[int, int], str] = {}
         for pair in relatives:
             a, b = pair.a, pair.b

@@ -179,7 +179,7 @@ class Counts:
     def __init__(self, whole: Collection, specimens: Specimens, strict: float) -> None:
         trial = Trial(whole, [specimens[image.id] for image in whole.images if image.id in specimens])
         tails = [each.tail(share) for each, share in zip(trial.compare(ignore), SHARES, strict=True)]
-        kin = list(trial.kinship(most_similar(tails), strict))
+        kin = list(trial.kinship(most_similar(tails), strict, ignore))
         self._tails = [without(tail, kin) for tail in tails]
         self._edits = trial.similarity
 

@@ -51,6 +51,7 @@ _STAGES = {
 _STAGES = {"download": "downloading", "index": "reading images", "compare": "comparing"}
     "edit": "editing images",
     "score": "comparing edits",
+    "check": "looking for twins",
 }
 _EVIDENCE = {
     "bytes": "identical bytes",

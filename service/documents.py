@@ -175,7 +175,7 @@ def calibration_summary(calibration: Calibration | None) -> dict[str, Any] | Non
     """A calibration without its curves."""
     if calibration is None:
         return None
-    names = ("made", "seed", "images", "sample", "edits", "compared", "left_out", "twins", "levels")
+    names = ("made", "seed", "held", "images", "sample", "edits", "compared", "left_out", "twins", "levels")
     document = calibration.to_json()
     return {name: document[name] for name in names}
 
@@ -190,7 +190,7 @@ def notices(dataset: Dataset) -> list[str]:
         )
     if dataset.calibration is not None and dataset.calibration.is_outgrown(len(dataset)):
         said.append(
-            f"The thresholds were calibrated for {dataset.calibration.images:,} images, and the dataset has "
+            f"The thresholds were calibrated for {dataset.calibration.held:,} images, and the dataset has "
             f"{len(dataset):,} now: run `twinlens calibrate` again."
         )
     if not description.points.measured:

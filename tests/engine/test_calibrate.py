@@ -284,6 +284,11 @@ def test_a_damaged_file_is_ignored(dataset: Dataset, content: bytes) -> None:
         assert again.calibration is None and "damaged" in (again.calibration_ignored or "")
 
 
+def test_a_dataset_outgrows_its_calibration(calibration: Calibration) -> None:
+    assert calibration.held == COUNT and not calibration.is_outgrown(2000) and calibration.is_outgrown(2001)
+    assert replace(calibration, held=5000).is_outgrown(10_001)
+
+
 def test_a_level_that_was_not_reached_falls_back_to_the_stricter(calibration: Calibration) -> None:
     strict, default, loose = calibration.levels
     model = ColourGridEmbedder().description.points
