@@ -10,7 +10,16 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.calibration import LEVELS, Calibration, Curve, EditFound, Histograms, Unreadable
+from twinlens.engine.calibration import (
+    LARGEST_SAMPLE,
+    LEAST_SAMPLE,
+    LEVELS,
+    Calibration,
+    Curve,
+    EditFound,
+    Histograms,
+    Unreadable,
+)
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.edits import Grade
 from twinlens.engine.errors import InvalidValue
@@ -22,10 +31,6 @@ from twinlens.engine.specimens import LeftOut, Specimen, collect_specimens
 from twinlens.engine.strangers import BINS, Nearest
 from twinlens.engine.trial import SHARES, Collection, Trial
 from twinlens.engine.types import Embedder
-
-DEFAULT_SAMPLE = 500
-LEAST_SAMPLE, LARGEST_SAMPLE = 50, 5000
-"""Fewer images say too little about how alike different ones can be."""
 
 EDITS_OF_EACH_GRADE = 3
 

@@ -18,6 +18,12 @@ FORMAT = 1
 LEVELS = {"strict": 0.99, "default": 0.95, "loose": 0.90}
 """The precision of each operating point."""
 
+DEFAULT_SAMPLE = 500
+"""Images that are edited: a minute or two on two cores."""
+
+LEAST_SAMPLE, LARGEST_SAMPLE = 50, 5000
+"""Fewer images say too little about how alike different ones can be."""
+
 _OUTGROWN = 2.0
 
 

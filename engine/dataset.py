@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from twinlens.engine import duplicates, relations, search
 from twinlens.engine.calibration import (
+    DEFAULT_SAMPLE,
     LEVELS,
     Calibration,
     Ignored,
@@ -410,7 +411,7 @@ class Dataset:
         )
 
     def calibrate(
-        self, *, sample: int = 500, seed: int = 0, on_progress: OnProgress | None = None
+        self, *, sample: int = DEFAULT_SAMPLE, seed: int = 0, on_progress: OnProgress | None = None
     ) -> Calibration:
         """Measure thresholds for 99, 95 and 90 % precision on edits of the dataset's own images.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twinlens import __version__
+from twinlens.engine.calibration import DEFAULT_SAMPLE
 from twinlens.engine.errors import DatasetReadOnly, InvalidValue
 from twinlens.service import console, output
 from twinlens.service.cli_images import DeviceOption, PrecisionOption
@@ -29,7 +30,9 @@ def calibrate(
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Dataset folder, or the folder of images that it is of.")
     ],
-    sample: Annotated[int, typer.Option("--sample", help="How many images are edited, 50 to 5,000.")] = 500,
+    sample: Annotated[
+        int, typer.Option("--sample", help="How many images are edited, 50 to 5,000.")
+    ] = DEFAULT_SAMPLE,
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Another seed takes other images and edits.")
     ] = 0,
