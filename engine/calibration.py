@@ -24,6 +24,9 @@ DEFAULT_SAMPLE = 500
 LEAST_SAMPLE, LARGEST_SAMPLE = 50, 5000
 """Fewer images say too little about how alike different ones can be."""
 
+FEW_IMAGES = 100
+"""Fewer images may lack what those that come later are like (docs/calibration.md)."""
+
 _OUTGROWN = 2.0
 
 

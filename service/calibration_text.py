@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from twinlens.engine.calibration import LEVELS, Calibration
+from twinlens.engine.calibration import FEW_IMAGES, LEVELS, Calibration
 from twinlens.engine.precision import SMALLEST_COLLECTION, Estimate
 
 TWINS = {
@@ -63,11 +63,13 @@ def sample_sentence(calibration: Calibration) -> str:
 
 
 def left_out_sentences(calibration: Calibration) -> Iterator[str]:
-    """What was not used, and why."""
+    """What was not used, and why, and whether that leaves few."""
     if parts := _counted(calibration.twins, TWINS):
         yield f"left out as twins of the collection's own: {parts} (pairs)"
     if parts := _counted(calibration.left_out, LEFT_OUT):
         yield f"left out: images {parts}"
+    if calibration.sample < FEW_IMAGES:
+        yield f"{calibration.sample} images are few: what is added later may be more alike than they are"
     for each in calibration.unreadable:
         yield f"  {each.path}: {each.reason}"
 

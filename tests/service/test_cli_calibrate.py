@@ -126,7 +126,7 @@ def test_clip_is_calibrated_in_its_own_space(dataset: Path) -> None:
 
 def test_a_dry_run_stores_nothing(dataset: Path) -> None:
     out = twinlens("calibrate", dataset, "--sample", "50", "--dry-run")
-    assert "nothing was stored" in out and "edits of 50 of" in out
+    assert "nothing was stored" in out and "edits of 50 of" in out and "50 images are few" in out
     assert not (dataset / "calibration.json").exists()
 
 
