@@ -566,9 +566,8 @@ class Catalog:
         id_, place, unit, root, relative, *facts, low_information, location = row
         path = relative.decode() if root is None else self._path(root, relative)
         source = "" if location is None else sys.intern(self._resolved(location))
-        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information), source]
         download = str(self._downloads.place(relative)) if root is not None and is_url(relative) else ""
-        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information), download]
+        fields: list[Any] = [id_, place, unit, path, *facts, bool(low_information), source, download]
         return ImageRecord(*fields)
 
     def _path(self, root: bytes, relative: bytes) -> str:

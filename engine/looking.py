@@ -83,7 +83,7 @@ def _unless_unreadable(look: Callable[[], Answer]) -> Answer | None:
 
 
 def _pixels(image: ImageRecord, limits: DecodeLimits) -> Rgb:
-    data = read_bytes(image.path, limits)
+    data = read_bytes(image.file, limits)
     if byte_digest(data) != image.digest:
         raise DecodeError("the file changed since it was indexed", stage="read", retryable=True)
     return decode(data, limits=limits).rgb

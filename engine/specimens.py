@@ -120,13 +120,13 @@ def picture_hashes(rgb: Rgb) -> PackedHash:
 def read_picture(image: ImageRecord, limits: DecodeLimits) -> Rgb | LeftOut:
     """The picture of an image, of moderate size; why it cannot be used is an answer, not an exception."""
     try:
-        data = read_bytes(image.path, limits)
+        data = read_bytes(image.file, limits)
         if byte_digest(data) != image.digest:
             reason = "it is another file than the one that was indexed: index again"
             return LeftOut(image.path, "changed", reason)
         return decode(data, policy=_PICTURE, limits=limits).rgb
     except DecodeError as error:
-        kind = "gone" if not os.path.exists(image.path) else "unreadable"
+        kind = "gone" if error.stage == "open" else "unreadable"
         return LeftOut(image.path, kind, error.reason)
 
 

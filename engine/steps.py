@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from twinlens.engine.archive_reading import find_archive
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.curation import Plan
 from twinlens.engine.filing import IndexedFile
@@ -18,13 +19,18 @@ _LONGEST_CHAIN = 40
 def steps_of(plan: Plan) -> list[Step]:
     """One step for each file to remove, in the order of the plan.
 
-    A file that a kept one leads to, or is under another name, stays after all.
+    A file that a kept one leads to, or is under another name, stays after all; so does what is no file of its
+    own, in an archive or downloaded, and what only such an image would stand for.
     """
     places = _Places(removal.image.source for removal in plan.remove)
     names = _Names()
     needed = {entry: image.path for image in plan.keep for entry in names.chain(image.path)}
 
-    def why_it_stays(image: ImageRecord) -> str:
+    def why_it_stays(image: ImageRecord, twin: ImageRecord) -> str:
+        if (holder := _holder(image)) is not None:
+            return f"it is no file of its own but {holder}: `twinlens export --plan` writes what is kept"
+        if (holder := _holder(twin)) is not None:
+            return f"its twin {twin.path} is {holder}, which is not watched over"
         kept = needed.get(names.entry(image.path))
         return "" if kept is None else f"{kept}, which is kept, is this very file or a link to it"
 
@@ -36,7 +42,7 @@ def steps_of(plan: Plan) -> list[Step]:
             _indexed(removal.image),
             _indexed(removal.twin),
             places.inside(removal.image),
-            why_it_stays(removal.image),
+            why_it_stays(removal.image, removal.twin),
         )
         for number, removal in enumerate(plan.remove)
     ]
@@ -101,6 +107,19 @@ class _Names:
             if not os.path.islink(path):
                 return
             path = os.path.join(os.path.dirname(path), os.readlink(path))
+
+
+def _holder(image: ImageRecord) -> str | None:
+    """What an image without a file of its own is part of."""
+    if image.download:
+        return "a download of this dataset"
+    if os.path.lexists(image.path):
+        return None
+    try:
+        found = find_archive(image.path)
+    except OSError:
+        return None
+    return None if found is None else f"part of {os.fsdecode(found[0])}"
 
 
 def _indexed(image: ImageRecord) -> IndexedFile:

@@ -12,8 +12,7 @@ import sys
 import typer
 
 from twinlens.engine.errors import DatasetError, InputError, ModelError, ServiceError, TwinLensError
-from twinlens.service import cli_curate, cli_images, cli_keys, cli_leaks, cli_serve, console
-from twinlens.service import cli_calibrate, cli_images, cli_keys, cli_leaks, cli_serve, console
+from twinlens.service import cli_calibrate, cli_curate, cli_images, cli_keys, cli_leaks, cli_serve, console
 from twinlens.service.cli_options import (
     EXIT_DATASET,
     EXIT_INPUT,

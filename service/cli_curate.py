@@ -15,7 +15,7 @@ import typer
 
 from twinlens.engine.errors import InvalidValue, TwinLensError
 from twinlens.engine.journal import Action, Heading, Journal, is_unfinished
-from twinlens.engine.keeper import DEFAULT_RULES, RULE_FORMS, parse_rules, refuse_unknown_sets, split_rules
+from twinlens.engine.keeper import DEFAULT_RULES, RULE_FORMS
 from twinlens.engine.lock import WriterLock
 from twinlens.engine.storage import is_writable
 from twinlens.service import console, documents, output
@@ -31,6 +31,7 @@ from twinlens.service.curation_answers import (
     notices_of,
 )
 from twinlens.service.output import Format
+from twinlens.service.planning import make_plan
 from twinlens.service.settings import user_trash
 from twinlens.service.subsets import (
     Asked,
@@ -39,14 +40,11 @@ from twinlens.service.subsets import (
     LabelsOption,
     PerClassOption,
     coverage_document,
-    plan_of,
-    subset_of,
 )
 
 if TYPE_CHECKING:
     from twinlens.engine.applying import OnStep
-    from twinlens.engine.credit import Looks
-    from twinlens.engine.curation import Curation, Plan
+    from twinlens.engine.curation import Plan
     from twinlens.engine.dataset import Dataset
     from twinlens.engine.ingest import OnProgress
 
@@ -128,18 +126,11 @@ def curate(
 
     kind = format_of(Format.CSV if csv and format is None else format, out, json=json)
     with open_dataset(dataset) as data:
-        order = _rules(rules)
-        refuse_unknown_sets(order, data.sources())
-        protected = _protected(data, protect or [])
         asked = Asked(keep, keep_fraction, per_class, labels)
-        plan, unseen, subset = None, list[str](), None
-        if threshold is not None or not asked:
-            chosen = data.default_threshold if threshold is None else threshold
-            plan, unseen = _plan(data, chosen, order, protected, workers, quick=quick, quiet=json)
-        if asked or plan is None:
-            among = None if plan is None else {image.id for image in plan.keep}
-            subset = subset_of(data, asked, rules=order, protected=protected, among=among)
-            plan = plan_of(subset, order)
+        planned = make_plan(
+            data, threshold, rules, protect or [], asked, workers=workers, quick=quick, quiet=json
+        )
+        plan = planned.plan
         general = [*documents.notices(data), *_unfinished(data.folder)]
         notices = notices_of(plan, data, to and to.absolute(), general)
         # Where the answer cannot be written, nothing is done.
@@ -150,94 +141,17 @@ def curate(
                 heading = Heading(apply, str(data.folder), target, trash)
                 applied = _apply(data, plan, heading, journal or _journal_of(data.folder), quiet=json)
             if file is None or kind is None:
-                console.print_plan(plan, notices, unseen, applied)
+                console.print_plan(plan, notices, planned.unseen, applied, planned.subset)
                 return
-        applied = None
-        if apply is not None and plan.remove:
-            target, trash = str(to.absolute()) if to else "", str(user_trash().absolute())
-            heading = Heading(apply, str(data.folder), target, trash)
-            applied = _apply(data, plan, heading, journal or _journal_of(data.folder), quiet=json)
-        if kind is None:
-            console.print_plan(plan, notices, unseen, applied)
-            if subset is not None:
-                console.print_coverage(subset)
-            return
-        with opened_output(out, kind) as file:
             if kind is Format.JSON:
-                document = curation_document(plan, data, unseen, notices, applied)
-                output.write_json(document | ({} if subset is None else coverage_document(subset)), file)
+                document = curation_document(plan, data, planned.unseen, notices, applied)
+                if planned.subset is not None:
+                    document |= coverage_document(planned.subset)
+                output.write_json(document, file)
             else:
                 output.write_table(curation_rows(plan), CURATION, kind.value, file)
         if applied is not None and kind is not Format.JSON:
             console.print_notice(console.applied_summary(applied))
-
-
-# -- the plan ------------------------------------------------------------------------------------------
-
-
-def _plan(
-    data: Dataset,
-    threshold: float,
-    rules: tuple[str, ...],
-    protected: frozenset[str],
-    workers: int | None,
-    *,
-    quick: bool,
-    quiet: bool,
-) -> tuple[Plan, list[str]]:
-    """The plan, and paths of files that could not be looked at for it."""
-    from twinlens.engine.curation import Curation
-    from twinlens.engine.looking import look_at_files
-
-    if not data.related:
-        data.relate()
-    curation = Curation(data.copy_snapshot(), threshold, rules, protected)
-    if quick:
-        return curation.plan(), []
-    with console.progress(quiet=quiet) as on_progress:
-        looks = look_at_files(curation, on_progress, workers=workers)
-    return curation.plan(looks), _unseen(curation, looks)
-
-
-def _unseen(curation: Curation, looks: Looks) -> list[str]:
-    return [image.path for image in curation.to_look_at() if looks.by_digest[image.digest or b""] is None]
-
-
-def _protected(data: Dataset, folders: list[Path]) -> frozenset[str]:
-    from twinlens.engine.steps import protected_ids
-
-    for folder in folders:
-        if not folder.exists():
-            raise InvalidValue(f"--protect {folder} does not exist: name a folder or a file")
-    found = protected_ids(data.images(), folders)
-    for folder, ids in found.items():
-        if not ids:
-            console.print_notice(f"--protect {folder} holds no image of this dataset")
-    return frozenset().union(*found.values())
-
-
-def _rules(given: str) -> tuple[str, ...]:
-    """Rules separated by commas, or those of a file."""
-    rules = split_rules(given)
-    try:
-        parse_rules(rules)
-    except InvalidValue:
-        if not given.startswith("@") and not os.path.isfile(given):
-            raise
-        rules = _read_rules(Path(given.removeprefix("@")))
-        parse_rules(rules)
-    if not rules:
-        raise InvalidValue(f"--rules {given!r} holds no rule: give some of {', '.join(RULE_FORMS)}")
-    return rules
-
-
-def _read_rules(path: Path) -> tuple[str, ...]:
-    """Those of a file: separated by commas or lines, lines that start with # left out."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"the rules in {path} cannot be read: {error}") from error
-    return tuple(rule for line in lines if not line.startswith("#") for rule in split_rules(line))
 
 
 def _refuse_half_said(apply: Action | None, to: Path | None, yes_delete_for_good: bool) -> None:

@@ -25,8 +25,8 @@ from twinlens.service.output import totals
 from twinlens.service.table import shown
 
 if TYPE_CHECKING:
-    from twinlens.engine.curation import Plan
     from twinlens.engine.catalog import Failure
+    from twinlens.engine.curation import Plan
     from twinlens.engine.dataset import Dataset
     from twinlens.engine.ingest import IngestReport, OnProgress
     from twinlens.engine.ingest import Progress as Step
@@ -42,13 +42,12 @@ _CLUSTERS_SHOWN = 20
 _MEMBERS_SHOWN = 8
 _ROWS_SHOWN = 20
 _STAGES = {
+    "download": "downloading",
     "index": "reading images",
     "compare": "comparing",
     "measure": "looking at copies",
     "apply": "applying",
     "undo": "restoring",
-}
-_STAGES = {"download": "downloading", "index": "reading images", "compare": "comparing"}
     "edit": "editing images",
     "score": "comparing edits",
     "check": "looking for twins",
@@ -233,7 +232,13 @@ def leaks_summary(leaks: Leaks) -> str:
     )
 
 
-def print_plan(plan: Plan, notices: Sequence[str], unseen: Sequence[str], applied: Applied | None) -> None:
+def print_plan(
+    plan: Plan,
+    notices: Sequence[str],
+    unseen: Sequence[str],
+    applied: Applied | None,
+    subset: Subset | None,
+) -> None:
     """The answer of `curate`."""
     out = _out()
     for notice in notices:
@@ -254,15 +259,16 @@ def print_plan(plan: Plan, notices: Sequence[str], unseen: Sequence[str], applie
         f"at {plan.threshold:g}: [bold]{len(plan.keep):,}[/] images stay, [bold]{len(plan.remove):,}[/] go "
         f"({plan.freed_bytes / 1e6:,.1f} MB)"
     )
+    if subset is not None:
+        _print_coverage(out, subset)
     if applied is not None:
         print_applied(applied)
     elif plan.remove:
         out.print("nothing was touched: --apply trash does it")
 
 
-def print_coverage(subset: Subset) -> None:
+def _print_coverage(out: Console, subset: Subset) -> None:
     """What the most representative images reach, as a whole and in each class."""
-    out = _out()
     for share in subset.classes:
         label = "without a label" if share.label is None else f"class {_safe(share.label)}"
         covered = f", each image within {share.coverage:.4f} of a kept one" if share.kept else ""

@@ -1,4 +1,4 @@
-"""Labels of the images of a dataset, from CSV or Parquet files with the columns `filename` and `label`.
+"""Labels of the images of a dataset: from files with the columns `filename` and `label`, or from its folders.
 
 A filename names every image whose path ends with it, folder by folder: `cat.jpg` all of that name,
 `animals/cat.jpg` those in such a folder. The longest end that is labelled decides; of several labels of one
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from twinlens.engine import image_folders
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.errors import InvalidValue
 from twinlens.service.explore.annotation_files import is_annotation_file, read_annotations
@@ -17,26 +18,33 @@ from twinlens.service.explore.annotation_files import is_annotation_file, read_a
 MAX_ROWS = 50_000_000
 
 
-def label_files(sources: Sequence[Path]) -> list[Path]:
-    """The `image_annotations.csv` and `.parquet` files that lie in indexed folders.
+def labels_of_dataset(images: Sequence[ImageRecord], sources: Sequence[Path]) -> dict[str, str]:
+    """Label by id, of the images of a dataset that have one.
+
+    Labels are those of `image_annotations.csv` and `.parquet` in the folders that were indexed; else those of
+    Hugging Face metadata beside the images; else the names of the folders that the images lie in.
 
     Raises:
-        InvalidValue: there are none.
+        InvalidValue: there are none, or a file cannot be read.
     """
-    folders = [source if source.is_dir() else source.parent for source in sources]
-    found = [
+    folders = list(dict.fromkeys(source if source.is_dir() else source.parent for source in sources))
+    files = [
         path
-        for folder in dict.fromkeys(folders)
+        for folder in folders
         for path in sorted(folder.iterdir() if folder.is_dir() else ())
         if is_annotation_file(path.name)
     ]
+    if files:
+        return labels_of(images, files)
+    found = image_folders.labels_of([image.path for image in images], list(map(str, folders)))
     if not found:
         places = ", ".join(map(str, folders)) or "no folder was indexed"
         raise InvalidValue(
-            f"no image_annotations.csv or .parquet lies in the indexed folders ({places}): "
-            "give a file with the columns filename and label with --labels"
+            f"no labels in the indexed folders ({places}), neither image_annotations.csv or .parquet, nor "
+            "metadata with labels, nor folders of classes: give a file with the columns filename and label "
+            "with --labels"
         )
-    return found
+    return {image.id: found[image.path] for image in images if image.path in found}
 
 
 def labels_of(images: Sequence[ImageRecord], files: Sequence[Path]) -> dict[str, str]:

@@ -24,7 +24,9 @@ KeepFractionOption = Annotated[
 ]
 PerClassOption = Annotated[
     bool,
-    typer.Option("--per-class", help="Each class keeps its share; labels from image_annotations.csv."),
+    typer.Option(
+        "--per-class", help="Each class keeps its share: image_annotations.csv, metadata, or folders."
+    ),
 ]
 LabelsOption = Annotated[
     Path | None,
@@ -59,18 +61,20 @@ def subset_of(
             number of images to keep.
     """
     from twinlens.engine.subset import choose_subset
-    from twinlens.service.labels import label_files, labels_of
+    from twinlens.service.labels import labels_of, labels_of_dataset
 
     if asked.keep is None and asked.fraction is None:
         raise InvalidValue(
             "--per-class and --labels share out --keep N or --keep-fraction F: give one of them"
         )
-    if not dataset.related:
-        dataset.relate()
     by_id = None
     if asked.per_class or asked.labels is not None:
-        files = label_files(dataset.sources()) if asked.labels is None else [asked.labels]
-        by_id = labels_of(dataset.images(), files)
+        images = dataset.images()
+        by_id = (
+            labels_of_dataset(images, dataset.sources())
+            if asked.labels is None
+            else labels_of(images, [asked.labels])
+        )
     return choose_subset(
         dataset.snapshot(),
         keep=asked.keep,

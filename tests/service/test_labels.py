@@ -12,7 +12,7 @@ import pytest
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import InvalidValue
-from twinlens.service.labels import label_files, labels_of
+from twinlens.service.labels import labels_of, labels_of_dataset
 
 
 def images(*paths: str) -> list[ImageRecord]:
@@ -49,18 +49,36 @@ def test_parquet_is_read_as_well(tmp_path: Path) -> None:
     assert labels_of(images("/a.jpg"), [tmp_path / "l.parquet"]) == {"/a.jpg": "cat"}
 
 
+def put(*paths: Path) -> list[ImageRecord]:
+    """Images that lie in folders; what is in them plays no part."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return images(*map(str, paths))
+
+
 def test_annotations_lie_in_the_indexed_folders_or_beside_the_lists(tmp_path: Path) -> None:
-    for name in ("photos", "lists"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "lists" / "list.txt").write_text("")
+    found = put(tmp_path / "photos" / "a.jpg", tmp_path / "lists" / "b.jpg")
+    (tmp_path / "lists" / "list.txt").write_text("b.jpg")
     sources = [tmp_path / "photos", tmp_path / "lists" / "list.txt", tmp_path / "gone" / "list.txt"]
-    with pytest.raises(InvalidValue, match="--labels"):
-        label_files(sources)
-    first = csv(tmp_path / "photos" / "image_annotations.csv", "a.jpg,cat")
-    second = csv(tmp_path / "lists" / "Image_Annotations.CSV", "b.jpg,dog")
+    csv(tmp_path / "photos" / "image_annotations.csv", "a.jpg,cat")
+    csv(tmp_path / "lists" / "Image_Annotations.CSV", "b.jpg,dog")
     csv(tmp_path / "photos" / "other.csv", "a.jpg,no")
-    assert label_files(sources) == [first, second]
-    assert labels_of(images("/a.jpg", "/b.jpg"), [first, second]) == {"/a.jpg": "cat", "/b.jpg": "dog"}
+    assert sorted(labels_of_dataset(found, sources).values()) == ["cat", "dog"]
+
+
+def test_metadata_of_image_folders_label_as_well_and_else_the_names_of_folders(tmp_path: Path) -> None:
+    found = put(tmp_path / "cats" / "a.jpg", tmp_path / "dogs" / "b.jpg")
+    by_folder = labels_of_dataset(found, [tmp_path])
+    assert by_folder == {found[0].id: "cats", found[1].id: "dogs"}
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "cats/a.jpg", "label": "tiger"}\n')
+    assert labels_of_dataset(found, [tmp_path]) == {found[0].id: "tiger"}
+
+
+def test_folders_without_labels_say_what_to_do(tmp_path: Path) -> None:
+    found = put(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    with pytest.raises(InvalidValue, match=r"no labels in the indexed folders .* with --labels"):
+        labels_of_dataset(found, [tmp_path])
 
 
 @pytest.mark.parametrize("text", ["filename\na.jpg\n", "name,label\na,b\n", ""])
