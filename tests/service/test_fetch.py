@@ -153,7 +153,10 @@ def test_the_wait_that_a_server_asks_for_is_kept() -> None:
         assert time.monotonic() - begun >= 1
 
 
-@pytest.mark.parametrize("wait", ["60", "9" * 400, formatdate(time.time() + 3600, usegmt=True)])
+IN_AN_HOUR = formatdate(time.time() + 3600, usegmt=True)
+
+
+@pytest.mark.parametrize("wait", ["60", "9" * 400, IN_AN_HOUR], ids=["seconds", "endless", "date"])
 def test_a_wait_beyond_the_deadline_ends_the_download(wait: str) -> None:
     with serve({"/a": answer(status=503, headers={"Retry-After": wait})}) as server:
         begun = time.monotonic()
