@@ -282,7 +282,10 @@ def export(
     dataset: DatasetOption,
     format: FormatOption = None,
     out: OutOption = None,
-    vectors: Annotated[Path | None, typer.Option("--vectors", help="Also write the rows as .npy.")] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option("--vectors", help="Also write the vectors as .npy: float16, in the order of the table."),
+    ] = None,
     layout: LayoutOption = None,
     to: ToOption = None,
     plan: PlanOption = None,
@@ -298,11 +301,12 @@ def export(
         return
     with _open(dataset) as data:
         kind = format_of(format, out, json=json) or Format.CSV
+        images, scores = data.images(), data.uniqueness()
         with opened_output(out, kind) as file:
-            rows = documents.image_rows(data.images(), data.uniqueness())
-            output.write_table(rows, documents.IMAGES, kind.value, file)
+            output.write_table(documents.image_rows(images, scores), documents.IMAGES, kind.value, file)
         if vectors is not None:
-            np.save(vectors, data.vectors())
+            place = {image.id: number for number, image in enumerate(images)}
+            np.save(vectors, data.vectors()[[place[score.id] for score in scores]])
 
 
 @app.command()

@@ -196,7 +196,13 @@ def test_export_with_vectors(data: Path, tmp_path: Path) -> None:
     twinlens("export", "--dataset", data, "--out", tmp_path / "all.csv", "--vectors", tmp_path / "v.npy")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text())))
     assert len(rows) == 7 and {"path", "score", "sharpness", "digest"} <= set(rows[0])
-    assert np.load(tmp_path / "v.npy").shape == (7, 1280)
+    vectors = np.load(tmp_path / "v.npy").astype(np.float64)
+    assert vectors.shape == (7, 1280)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    place = {row["path"]: number for number, row in enumerate(rows)}
+    for number, row in enumerate(rows):
+        similarity = vectors[number] @ vectors[place[row["nearest_path"]]]
+        assert similarity == pytest.approx(float(row["nearest_similarity"]), abs=1e-6)
 
 
 def test_info_and_models(data: Path) -> None:
