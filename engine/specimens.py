@@ -126,7 +126,7 @@ def read_picture(image: ImageRecord, limits: DecodeLimits) -> Rgb | LeftOut:
             return LeftOut(image.path, "changed", reason)
         return decode(data, policy=_PICTURE, limits=limits).rgb
     except DecodeError as error:
-        kind = "gone" if error.stage == "open" else "unreadable"
+        kind = "gone" if error.stage == "open" and not os.path.exists(image.path) else "unreadable"
         return LeftOut(image.path, kind, error.reason)
 
 

@@ -6,11 +6,11 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.decode import read_bytes
 from twinlens.engine.errors import DecodeError
 from twinlens.service.explore import describe
@@ -18,6 +18,9 @@ from twinlens.service.explore.desk import Desk
 from twinlens.service.explore.failures import NotFound
 from twinlens.service.explore.links import IMAGE, THUMBNAIL
 from twinlens.service.explore.values import media_id_in
+
+if TYPE_CHECKING:
+    from twinlens.engine.catalog import ImageRecord
 
 routes = APIRouter(tags=["media"])
 _CHUNK = 1 << 18
