@@ -259,7 +259,7 @@ class Dataset:
             SourceError: the source cannot be read.
             DatasetLocked: another process writes.
             DatasetReadOnly, StorageFull: the folder cannot be written.
-            ModelError: the pinned model cannot be had, or is another one now.
+            ModelError: there is something to embed, and the pinned model cannot be had or is another one now.
         """
         progress = on_progress or _ignore
         location = Path(os.path.abspath(source))
@@ -268,7 +268,7 @@ class Dataset:
                 self._catalog,
                 self._vectors,
                 self._previews,
-                self.embedder(),
+                self.embedder,
                 options or IngestOptions(),
                 location,
             )
@@ -424,7 +424,7 @@ class Dataset:
 
         Raises:
             InvalidValue: a sample that is not served, or too few images that can be used.
-            ModelError: the pinned model cannot be had, or is another one now.
+            ModelError: there is something to embed, and the pinned model cannot be had or is another one now.
         """
         from twinlens.engine.calibrate import calibrate
 

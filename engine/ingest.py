@@ -124,14 +124,14 @@ class Ingest:
         catalog: Catalog,
         vectors: VectorFile,
         previews: Previews,
-        embedder: Embedder,
+        load_embedder: Callable[[], Embedder],
         options: IngestOptions,
         location: Path,
     ) -> None:
         self._catalog = catalog
         self._vectors = vectors
         self._previews = previews
-        self._embedder = embedder
+        self._load_embedder = load_embedder
         self._options = options
         self._location = location
         self._root = source_root(location)
@@ -150,6 +150,7 @@ class Ingest:
         Raises:
             SourceError: the source cannot be read, or it held images and lists none now.
             StorageFull: no room left; what was committed stays.
+            ModelError: there is something to embed, and the model cannot be had.
         """
         with self._catalog.transaction():
             self._source = self._catalog.source(self._location, self._root)
@@ -160,17 +161,8 @@ class Ingest:
         retry = self._options.retry_failed
         total = self._catalog.count_to_read(self._source, retry_failed=retry)
         on_progress(Progress("index", 0, total))
-        workers = self._options.workers or os.cpu_count() or 1
-        with ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool:
-            looks = self._look_at(pool, self._files_to_read(), workers)
-            for done, (file, seen) in enumerate(looks, start=1):
-                self._take(file, seen)
-                if self._is_full():
-                    self._embed(pool)
-                on_progress(Progress("index", done, total))
-            self._embed(pool)
-            while self._embedding:
-                self._commit(self._embedding.popleft())
+        if total:
+            self._read(total, on_progress)
         self._remove_vanished()
         with self._catalog.transaction():
             self._archives.write()
@@ -243,6 +235,21 @@ class Ingest:
             yield from (file for _, file in chunk)
 
     # -- during: looks, batches, commits ---------------------------------------------------------
+
+    def _read(self, total: int, on_progress: OnProgress) -> None:
+        """Look at what is new or changed, embed it and commit it, batch by batch."""
+        self._embedder = self._load_embedder()
+        workers = self._options.workers or os.cpu_count() or 1
+        with ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool:
+            looks = self._look_at(pool, self._files_to_read(), workers)
+            for done, (file, seen) in enumerate(looks, start=1):
+                self._take(file, seen)
+                if self._is_full():
+                    self._embed(pool)
+                on_progress(Progress("index", done, total))
+            self._embed(pool)
+            while self._embedding:
+                self._commit(self._embedding.popleft())
 
     def _look_at(
         self, pool: Executor, files: Iterable[Listed], workers: int
