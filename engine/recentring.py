@@ -80,6 +80,52 @@ def recentre(
         chosen = np.array([moves.get(place, place) for place in chosen.tolist()], np.int64)
 
 
+def best_copies(
+    rows: RowSource,
+    chosen: Numbers,
+    rank: Numbers,
+    twins_from: float,
+    *,
+    fixed: Mask,
+    identity: Numbers,
+    low_information: Mask,
+) -> Numbers:
+    """In place of each chosen image the best of its twins in keeper order that covers what it covers.
+
+    What a twin covers may lie farther from it, but not farther than the coverage of all chosen images.
+
+    Args:
+        rows: float16 [n, dim].
+        chosen: int64 [k].
+        rank: int64 [n].
+        twins_from: images at least that similar are twins.
+        fixed: bool [n], images that stay chosen.
+        identity: int64 [n], as in `recentre`.
+        low_information: bool [n].
+
+    Returns:
+        int64 [k], in the same order.
+    """
+    heads = chosen[~low_information[chosen]]
+    informative = np.flatnonzero(~low_information)
+    if not len(heads):
+        return chosen
+    owner, similarity = nearest_chosen(rows, heads, informative, identity)
+    reach = float(similarity.min())
+    free = np.ones(len(rank), np.bool_)
+    free[chosen] = False
+    moves: dict[int, int] = {}
+    for members in split_by_label(np.arange(len(informative)), owner):
+        centre, places = int(owner[members[0]]), informative[members]
+        able = (similarity[members] >= twins_from) & free[places] & (rank[places] < rank[centre])
+        better = places[able][np.argsort(rank[places[able]])][:CANDIDATES]
+        if not fixed[centre] and len(better):
+            covers = np.flatnonzero(_lowest(rows, places, better, identity) >= reach)
+            if len(covers):
+                moves[centre] = int(better[covers[0]])
+    return np.array([moves.get(place, place) for place in chosen.tolist()], np.int64)
+
+
 def _middle(
     rows: RowSource, members: Numbers, candidates: Numbers, identity: Numbers, count: int
 ) -> tuple[int, float]:
@@ -87,12 +133,18 @@ def _middle(
     if not len(candidates):
         return -1, -np.inf
     few = candidates if len(candidates) <= count else _central(rows, members, candidates, count)
+    lowest = _lowest(rows, members, few, identity)
+    best = int(lowest.argmax())
+    return int(few[best]), float(lowest[best])
+
+
+def _lowest(rows: RowSource, members: Numbers, few: Numbers, identity: Numbers) -> NDArray[np.float64]:
+    """Similarity of each of a few images to the member least similar to it: float64."""
     units = unit_rows(rows[few], few)
     lowest = np.ones(len(few))
     for some, block in _blocks(rows, members):
         np.minimum(lowest, alike(block, units, identity[some], identity[few]).min(axis=0), out=lowest)
-    best = int(lowest.argmax())
-    return int(few[best]), float(lowest[best])
+    return lowest
 
 
 def _central(rows: RowSource, members: Numbers, candidates: Numbers, count: int) -> Numbers:

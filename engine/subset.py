@@ -1,6 +1,7 @@
 """The most representative images of a dataset: which to keep, which to remove, and what stands for it.
 
-They are chosen by greedy k-centre, then moved to the middle of what they cover where that covers better.
+They are chosen by greedy k-centre, then moved to the middle of what they cover where that covers better; of
+copies of one picture the best in keeper order is taken.
 
 A number of images promises no threshold. It reports the coverage it reaches: the largest 1 - similarity of a
 removed image to the kept image most similar to it. What a person rejected as duplicates changes nothing:
@@ -22,7 +23,7 @@ from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.keeper import DEFAULT_RULES, keeper_order
 from twinlens.engine.quotas import quotas
-from twinlens.engine.recentring import recentre
+from twinlens.engine.recentring import best_copies, recentre
 from twinlens.engine.representatives import (
     Representatives,
     coverage_after,
@@ -200,6 +201,7 @@ class _Collection:
         self.eligible = self.first | np.array(
             [among is None or image.id in among for image in self.images], np.bool_
         )
+        self._twins_from = snapshot.description.points.default
         self._rank = rank[places]
         self._identity = snapshot.units.image_identity[places]
         self._flat = np.array([image.low_information for image in self.images], np.bool_)
@@ -214,7 +216,8 @@ class _Collection:
         able = places[self.eligible[places]]
         rows, rank, first = IndexedRows(self._rows, able), self._rank[able], self.first[able]
         found = representatives(rows, rank, count, first=first, **self._facts(able))
-        moved = able[recentre(rows, found.chosen, rank, fixed=first, **self._facts(able))]
+        centres = recentre(rows, found.chosen, rank, fixed=first, **self._facts(able))
+        moved = able[best_copies(rows, centres, rank, self._twins_from, fixed=first, **self._facts(able))]
         position = np.searchsorted(places, moved)
         after = coverage_after(IndexedRows(self._rows, places), position, **self._facts(places))
         return Representatives(moved, after)

@@ -23,7 +23,7 @@ from twinlens.engine.results import Cluster, Uniqueness
 ROOT = Path(__file__).parent.parent.parent
 DRIVER = ROOT / "tests" / "drivers" / "index_folder.py"
 KILLS = 20
-IMAGES = 2000
+IMAGES = 1200
 BATCH = 32
 IN_FLIGHT = 2 * BATCH
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.engine.test_representatives import collections, table
 from tests.rows import Rows, brute_similarity, clustered_rows
-from twinlens.engine.recentring import recentre
+from twinlens.engine.recentring import best_copies, recentre
 from twinlens.engine.representatives import coverage_after, representatives
 from twinlens.engine.similarity import Mask, Numbers
 
@@ -46,6 +46,24 @@ def test_what_must_stay_stays() -> None:
     assert recentre(rows, np.array([0]), np.arange(5), fixed=fixed).tolist() == [0]
 
 
+NOTHING = {"identity": np.full(6, -1), "low_information": np.zeros(6, bool), "fixed": np.zeros(6, bool)}
+
+
+def test_of_copies_of_one_picture_the_best_is_taken() -> None:
+    rows, rank = on_a_circle(0, 15, 30, 100, 101, 102), np.array([5, 1, 4, 3, 2, 0])
+    # 102 degrees is the best copy of 100, and covers the others of its group; 15 is no twin of 0.
+    assert best_copies(rows, np.array([3, 0]), rank, 0.99, **NOTHING).tolist() == [5, 0]
+    assert best_copies(rows, np.array([3, 0]), rank, 0.9, **NOTHING).tolist() == [5, 1]
+
+
+def test_a_better_copy_that_covers_worse_is_not_taken() -> None:
+    rows, rank = on_a_circle(0, 25, 47, 55, 120, 170), np.array([0, 5, 1, 2, 3, 4])
+    # At 0 degrees, what lies at 55 would be farther from its centre than 170 is from 120.
+    assert best_copies(rows, np.array([1, 4]), rank, 0.9, **NOTHING).tolist() == [2, 4]
+    fixed = NOTHING | {"fixed": np.arange(6) == 1}
+    assert best_copies(rows, np.array([1, 4]), rank, 0.9, **fixed).tolist() == [1, 4]
+
+
 @given(st.data(), collections(), st.sampled_from([1, 3, 1024]))
 def test_never_worse_than_before_and_as_many(
     data: st.DataObject, made: tuple[Rows, Numbers, Numbers, Mask, Mask], candidates: int
@@ -65,6 +83,9 @@ def test_never_worse_than_before_and_as_many(
     assert len(set(after.tolist())) == count
     assert set(np.flatnonzero(first)) & set(before.chosen) <= set(after)
     assert set(before.chosen[flat[before.chosen]]) <= set(after)
+    after = best_copies(rows, after, rank, 0.9, fixed=first, identity=identity, low_information=flat)
+    assert len(set(after.tolist())) == count
+    assert set(np.flatnonzero(first)) & set(before.chosen) <= set(after)
     similarity = table(rows, identity, flat)
 
     def coverage(chosen: Numbers) -> float:
