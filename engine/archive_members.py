@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 CHUNK_BYTES = 1 << 20
+CUT_OFF = "the archive is cut off"
 
 
 class MemberDamaged(Exception):
@@ -18,6 +20,25 @@ class ArchiveDamaged(Exception):
 
 class ArchiveRefused(Exception):
     """An archive that is not read, whatever its state. Its text is one sentence about the archive."""
+
+
+class ReadThrough(ABC):
+    """A stream that passes bytes by only by reading them."""
+
+    @abstractmethod
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, fewer than `size` only at the end."""
+
+    def skip(self, size: int, /) -> None:
+        """Pass by so many bytes.
+
+        Raises:
+            ArchiveDamaged: there are fewer, or as for `read`.
+        """
+        while size:
+            if not (data := self.read(min(size, CHUNK_BYTES))):
+                raise ArchiveDamaged(CUT_OFF)
+            size -= len(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged, ArchiveRefused, Member, Place
+from twinlens.engine.archive_members import ArchiveDamaged, ArchiveRefused, Member, Place, ReadThrough
 from twinlens.engine.archive_names import member_path
 from twinlens.engine.decompression import FORMATS, Decompressed, Zstandard
-from twinlens.engine.tar_members import BLOCK_BYTES, CUT_OFF, PlainStream, Stream, is_tar, tar_members
+from twinlens.engine.tar_members import BLOCK_BYTES, PlainStream, Stream, is_tar, tar_members, whole_tar
 from twinlens.engine.zip_headers import local_members
 from twinlens.engine.zip_members import ZipArchive, too_many_members
 
@@ -187,7 +187,7 @@ def opened_members(archive: bytes, file: BinaryIO) -> Iterator[tuple[Iterable[Me
     if not head:
         raise ArchiveRefused(f"the file is empty (0 bytes): {_COPY}")
     if (compressed := opened_stream(file, head)) is not None:
-        yield _whole(compressed), compressed
+        yield whole_tar(compressed), compressed
     elif head.startswith(_ZIP) or (not is_tar(head) and zipfile.is_zipfile(file)):
         with ZipArchive(Path(os.fsdecode(archive)), max_members=MAX_MEMBERS, advice=_SPLIT) as opened:
             yield opened.members, None
@@ -210,7 +210,7 @@ def opened_stream(file: BinaryIO, head: bytes) -> _Bounded | None:
     return None if new is None else _Bounded(Decompressed(file, new), size)
 
 
-class _Bounded:
+class _Bounded(ReadThrough):
     """A compressed tar, up to where only a bomb would go on."""
 
     def __init__(self, stream: Stream, size: int) -> None:
@@ -225,18 +225,5 @@ class _Bounded:
             )
         return data
 
-    def skip(self, size: int, /) -> None:
-        while size:
-            if not (data := self.read(min(size, CHUNK_BYTES))):
-                raise ArchiveDamaged(CUT_OFF)
-            size -= len(data)
-
     def tell(self) -> int:
         return self._stream.tell()
-
-
-def _whole(stream: Stream) -> Iterator[Member]:
-    yield from tar_members(stream)
-    # The checksum of what was unpacked stands at the end of a compressed file.
-    while stream.read(CHUNK_BYTES):
-        pass

@@ -424,7 +424,7 @@ class Dataset:
 
         Raises:
             InvalidValue: a sample that is not served, or too few images that can be used.
-            ModelError: there is something to embed, and the pinned model cannot be had or is another one now.
+            ModelError: the pinned model cannot be had, or is another one now.
         """
         from twinlens.engine.calibrate import calibrate
 

@@ -8,14 +8,13 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
-from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged
+from twinlens.engine.archive_members import CUT_OFF, ArchiveDamaged, ReadThrough
 from twinlens.engine.refusals import one_line
 
 MAX_XZ_MEMORY = 1 << 28
 """Bytes that an xz file may ask for; `xz -9` asks for 65 MiB."""
 
 _INPUT_BYTES = 16 * 1024
-_CUT_OFF = "the archive is cut off"
 
 
 class _Decompressor(Protocol):
@@ -60,7 +59,7 @@ FORMATS: dict[bytes, Callable[[], _Decompressor]] = {
 """First bytes of a compressed file -> what unpacks it: gzip, bzip2 and xz."""
 
 
-class Decompressed:
+class Decompressed(ReadThrough):
     """The unpacked bytes of a file of one or several compressed streams.
 
     Args:
@@ -76,7 +75,7 @@ class Decompressed:
         self._is_over = False
         self._told = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """The next bytes, fewer than `size` only at the end.
 
         Raises:
@@ -87,17 +86,6 @@ class Decompressed:
             data += self._more(size - len(data))
         self._told += len(data)
         return bytes(data)
-
-    def skip(self, size: int) -> None:
-        """Unpack so many bytes and forget them.
-
-        Raises:
-            ArchiveDamaged: there are fewer, or as for `read`.
-        """
-        while size:
-            if not (data := self.read(min(size, CHUNK_BYTES))):
-                raise ArchiveDamaged(_CUT_OFF)
-            size -= len(data)
 
     def tell(self) -> int:
         """How many unpacked bytes were read or passed by."""
@@ -116,7 +104,7 @@ class Decompressed:
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
             raise ArchiveDamaged(f"the archive is damaged ({one_line(error)})") from error
         if is_last and not data and not self._decompressor.eof:
-            raise ArchiveDamaged(_CUT_OFF)
+            raise ArchiveDamaged(CUT_OFF)
         return data
 
     def _next_stream(self) -> bool:
@@ -129,7 +117,7 @@ class Decompressed:
         return True
 
 
-class Zstandard:
+class Zstandard(ReadThrough):
     """The unpacked bytes of a file of one or several Zstandard frames.
 
     Args:
@@ -144,7 +132,7 @@ class Zstandard:
         self._stream: BinaryIO = pa.CompressedInputStream(file, "zstd")
         self._told = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """The next bytes, fewer than `size` only at the end.
 
         Raises:
@@ -156,17 +144,6 @@ class Zstandard:
             raise ArchiveDamaged(f"the archive is cut off or damaged ({one_line(error)})") from error
         self._told += len(data)
         return data
-
-    def skip(self, size: int) -> None:
-        """Unpack so many bytes and forget them.
-
-        Raises:
-            ArchiveDamaged: there are fewer, or as for `read`.
-        """
-        while size:
-            if not (data := self.read(min(size, CHUNK_BYTES))):
-                raise ArchiveDamaged(_CUT_OFF)
-            size -= len(data)
 
     def tell(self) -> int:
         """How many unpacked bytes were read or passed by."""

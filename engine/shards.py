@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, TypeAlias
 
-from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged, ArchiveRefused
+from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged, ArchiveRefused, ReadThrough
 from twinlens.engine.archives import held_file, opened_stream
 from twinlens.engine.errors import SourceError
-from twinlens.engine.tar_members import BLOCK_BYTES, CUT_OFF, PlainStream, Stream, is_tar, tar_members
+from twinlens.engine.tar_members import BLOCK_BYTES, PlainStream, Stream, is_tar, whole_tar
 
 _HELD_BYTES = 16 << 20
 _RECORD_BYTES = 20 * BLOCK_BYTES
@@ -86,15 +86,13 @@ class _Copying:
         with SpooledTemporaryFile(_HELD_BYTES) as held:
             passed, end = _Passed(stream, held), 0
             try:
-                for member in tar_members(passed):
+                for member in whole_tar(passed):
                     path = held_file(member).path
                     if (key := sample_key(path)) != self._key:
                         self._finish(passed, end)
                         self._key = key
                     self._paths.append(path)
                     end = member.place.offset + member.place.stored + -member.place.stored % BLOCK_BYTES
-                while passed.read(CHUNK_BYTES):
-                    pass
             except (ArchiveDamaged, ArchiveRefused) as error:
                 last = os.fsdecode(self._key or b"")
                 return f"it ends after {passed.tell():,} bytes ({error}): its last sample {last} is left out"
@@ -117,7 +115,7 @@ class _Copying:
         self._paths = []
 
 
-class _Passed:
+class _Passed(ReadThrough):
     """A stream that holds what passed by until somebody takes it."""
 
     def __init__(self, stream: Stream, held: IO[bytes]) -> None:
@@ -129,12 +127,6 @@ class _Passed:
         data = self._stream.read(size)
         self._held.write(data)
         return data
-
-    def skip(self, size: int, /) -> None:
-        while size:
-            if not (data := self.read(min(size, CHUNK_BYTES))):
-                raise ArchiveDamaged(CUT_OFF)
-            size -= len(data)
 
     def tell(self) -> int:
         return self._stream.tell()

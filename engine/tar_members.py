@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from twinlens.engine.archive_members import CHUNK_BYTES, ArchiveDamaged, Member, Place, as_text
+from twinlens.engine.archive_members import CHUNK_BYTES, CUT_OFF, ArchiveDamaged, Member, Place, as_text
 
 BLOCK_BYTES = 512
-CUT_OFF = "the archive is cut off"
 _MAX_HEADER_BYTES = 1 << 20
 _RECORD = re.compile(rb"(\d{1,9}) ")
 _SPARSE, _SPARSE_NAME = b"GNU.sparse.", b"GNU.sparse.name"
@@ -110,6 +109,19 @@ def tar_members(stream: Stream) -> Iterator[Member]:
         )
         data.skip()
         header, extended = _header(stream), _Extended()
+
+
+def whole_tar(stream: Stream) -> Iterator[Member]:
+    """The members of a tar archive, and then all that is left of the stream.
+
+    The checksum of what was unpacked stands at the end of a compressed file.
+
+    Raises:
+        ArchiveDamaged: as for `tar_members`.
+    """
+    yield from tar_members(stream)
+    while stream.read(CHUNK_BYTES):
+        pass
 
 
 class _Extended:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinlens.engine.archive_members import (
-    CHUNK_BYTES,
     ArchiveDamaged,
     ArchiveRefused,
     Member,
     MemberDamaged,
+    ReadThrough,
 )
 from twinlens.engine.decompression import FORMATS, Decompressed
 from twinlens.engine.storage import storage_errors
-from twinlens.engine.tar_members import BLOCK_BYTES, PlainStream, Stream, is_tar, tar_members
+from twinlens.engine.tar_members import BLOCK_BYTES, PlainStream, Stream, is_tar, whole_tar
 from twinlens.engine.zip_members import ZipArchive, too_many_members
 from twinlens.service.explore.failures import BadRequest
 from twinlens.service.explore.staging import Staging, safe_parts, shown
@@ -176,7 +176,7 @@ class _Unpacking:
             raise BadRequest(_too_large(self._limits))
 
 
-class _Bounded:
+class _Bounded(ReadThrough):
     """A stream that may have so many bytes: what is skipped takes time too."""
 
     def __init__(self, stream: Stream, limits: ArchiveLimits) -> None:
@@ -184,18 +184,12 @@ class _Bounded:
         self._limits = limits
         self._left = limits.max_bytes + (limits.max_members + 256) * _HEADERS_BYTES
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
             raise BadRequest(_too_large(self._limits))
         return data
-
-    def skip(self, size: int) -> None:
-        while size:
-            if not (data := self.read(min(size, CHUNK_BYTES))):
-                raise ArchiveDamaged("the archive is cut off")
-            size -= len(data)
 
     def tell(self) -> int:
         return self._stream.tell()
@@ -209,21 +203,14 @@ def _members(archive: Path, limits: ArchiveLimits) -> Iterator[Iterable[Member]]
         file.seek(0)
         new = next((new for magic, new in FORMATS.items() if head.startswith(magic)), None)
         if new is not None:
-            yield _tar(_Bounded(Decompressed(file, new), limits))
+            yield whole_tar(_Bounded(Decompressed(file, new), limits))
         elif head.startswith(_ZIP) or (not is_tar(head) and zipfile.is_zipfile(file)):
             with ZipArchive(archive, max_members=limits.max_members, advice=_SPLIT) as opened:
                 yield opened.members
         elif is_tar(head):
-            yield _tar(_Bounded(PlainStream(file), limits))
+            yield whole_tar(_Bounded(PlainStream(file), limits))
         else:
             raise BadRequest("it is no zip or tar archive: pack the files as .zip, .tar or .tar.gz")
-
-
-def _tar(stream: Stream) -> Iterator[Member]:
-    yield from tar_members(stream)
-    # The checksum of what was unpacked stands at the end of a compressed file.
-    while stream.read(CHUNK_BYTES):
-        pass
 
 
 def _is_taken(member: Member) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from twinlens.engine.filing import sync_folder
 
 
 def numbered(number: int) -> str:
@@ -18,12 +20,7 @@ def move(source: Path, target: Path) -> None:
     """Rename, and have it on disk."""
     os.rename(source, target)
     for folder in {source.parent, target.parent}:
-        with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        sync_folder(folder)
 
 
 @contextmanager
