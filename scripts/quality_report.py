@@ -1,0 +1,121 @@
+"""The figures of the quality benchmark as a section of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Result = Mapping[str, Any]
+
+HEADING = "## Finding copies"
+SETS = {"plain": "plain families", "hard": "harder families"}
+
+
+def section(results: Sequence[Result]) -> str:
+    """The section, from the results of all methods, the best first."""
+    ordered = sorted(results, key=lambda result: -result["plain"]["uAP"]["value"])
+    return (
+        "\n".join([HEADING, "", *_introduction(ordered[0]), *_tables(ordered), *_semantics(ordered)]) + "\n"
+    )
+
+
+def with_section(page: str, text: str) -> str:
+    """A page whose section of that heading is this text; it is the last one where it was not there."""
+    before, found, rest = f"\n{page}".partition(f"\n{HEADING}\n")
+    following = rest.find("\n## ") if found else -1
+    after = rest[following:] if following >= 0 else ""
+    return f"{before.strip()}\n\n{text.strip()}\n{after}"
+
+
+def section_of(page: str) -> str:
+    """That section of a page; nothing where there is none."""
+    _, found, rest = f"\n{page}".partition(f"\n{HEADING}\n")
+    return f"{HEADING}\n{rest.partition(chr(10) + '## ')[0]}" if found else ""
+
+
+def _introduction(result: Result) -> Iterator[str]:
+    made = result["collection"]
+    yield (
+        f"Written by `python -m scripts.bench_quality` of TwinLens {result['version']}, seed {made['seed']}: "
+        f"{made['originals']} originals, {made['plain']:,} copies of them in {made['plain families']} plain "
+        f"families of edits and {made['hard']:,} in {made['hard families']} harder ones, among "
+        f"{made['distractors']:,} other pictures, from packages that nothing was trained on."
+    )
+    yield ""
+    yield (
+        "uAP is average precision over all pairs of a copy and a reference in one ranking; R@P99 the recall "
+        "at 99 % precision there; F1 the best over all pairs of files. In brackets: 95 % intervals over "
+        "resampled originals. Hard negatives are frames of one film, views and cuts of one scene, pages of "
+        "one document and pictures in one template; they count where the column says so."
+    )
+    yield ""
+
+
+def _tables(results: Sequence[Result]) -> Iterator[str]:
+    for name, title in SETS.items():
+        yield f"### {title.capitalize()}"
+        yield ""
+        yield "| | uAP | R@P99 | uAP, hard negatives | R@P99, hard negatives | best F1 | threshold |"
+        yield "|---|---|---|---|---|---|---|"
+        for result in results:
+            figures = result[name]
+            hard = figures["with hard negatives"]
+            cells = [
+                *(_interval(figures[key]) for key in ("uAP", "R@P99")),
+                *(_interval(hard[key]) for key in ("uAP", "R@P99")),
+                _interval(figures["best F1"]),
+                _threshold(figures["threshold at 99 % precision"]),
+            ]
+            yield f"| {result['name']} | {' | '.join(cells)} |"
+        yield ""
+        yield "Recall at 99 % precision by family:"
+        yield ""
+        yield f"| | {' | '.join(result['name'] for result in results)} |"
+        yield f"|---|{'---|' * len(results)}"
+        families = results[0][name]["families"]
+        for family in families:
+            shares = (result[name]["families"][family]["recall"]["value"] for result in results)
+            yield f"| {family} | {' | '.join(_share(share) for share in shares)} |"
+        yield ""
+    yield "Clusters of all files at the default threshold, and the share of them that hold a pair below it:"
+    yield ""
+    yield "| | threshold | clusters | largest | with a pair below |"
+    yield "|---|---|---|---|---|"
+    for result in results:
+        clusters = result["clusters"]
+        if clusters is not None:
+            yield (
+                f"| {result['name']}, {clusters['kind']} | {result['threshold']:g} | {clusters['count']:,} "
+                f"| {clusters['largest']:,} | {clusters['with a pair below']:.1%} |"
+            )
+    yield ""
+
+
+def _semantics(results: Sequence[Result]) -> Iterator[str]:
+    known = [result for result in results if result.get("semantics")]
+    if not known:
+        return
+    first = known[0]["semantics"]
+    yield (
+        f"Categories of the five nearest neighbours among {first['stamps']} stamps of {first['categories']} "
+        "categories, mean share that agrees:"
+    )
+    yield ""
+    yield "| | agreement |"
+    yield "|---|---|"
+    for result in known:
+        yield f"| {result['name']} | {_interval(result['semantics']['agreement'])} |"
+    yield ""
+
+
+def _interval(figure: Mapping[str, float]) -> str:
+    return f"{_share(figure['value'])} ({_share(figure['low'])}-{_share(figure['high'])})"
+
+
+def _share(value: float) -> str:
+    """Three decimals, as tables have them: .985."""
+    return f"{value:.3f}".removeprefix("0") if value < 0.9995 else "1.00"
+
+
+def _threshold(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"
