@@ -141,7 +141,8 @@ def stretched(picture: Image.Image, setting: Setting) -> Image.Image:
 
 
 def blurred(picture: Image.Image, setting: Setting) -> Image.Image:
-    return picture.filter(ImageFilter.GaussianBlur(setting.between(0.002, 0.008) * max(picture.size)))
+    radius = max(0.7, setting.between(0.002, 0.008) * max(picture.size))
+    return picture.filter(ImageFilter.GaussianBlur(radius))
 
 
 def noisy(picture: Image.Image, setting: Setting) -> Image.Image:

@@ -18,6 +18,7 @@ from scripts.quality_edits import (
     LOSS,
     TONE,
     WORDS,
+    Colour,
     Family,
     Setting,
     cut,
@@ -112,7 +113,7 @@ def under_stickers(picture: Image.Image, setting: Setting) -> Image.Image:
     return copy
 
 
-def warped(picture: Image.Image, corners: Corners, size: tuple[int, int], fill: object) -> Image.Image:
+def warped(picture: Image.Image, corners: Corners, size: tuple[int, int], fill: Colour) -> Image.Image:
     """The picture with its corners (top left, top right, bottom right, bottom left) at places of a canvas."""
     width, height = picture.size
     rows, values = [], []

@@ -7,6 +7,7 @@ for each bit: their dot product is the number of bits less twice the Hamming dis
 from __future__ import annotations
 
 import importlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ class OurEmbedder:
 
     def describe(self, folder: Path, files: Sequence[str]) -> Described:
         """Low-information images have a row of zeros: the library calls them nobody's twins."""
-        place = {str(folder.absolute() / file): number for number, file in enumerate(files)}
+        place = {os.path.abspath(folder / file): number for number, file in enumerate(files)}
         with tempfile.TemporaryDirectory() as scratch:
             listing = Path(scratch) / "files.txt"
             listing.write_text("".join(f"{path}\n" for path in place))
@@ -78,11 +79,12 @@ class OurEmbedder:
                 for image in snapshot.images:
                     if not image.low_information:
                         row = np.array(snapshot.rows[image.row], np.float32)
-                        rows[place[image.path]] = row / np.linalg.norm(row)
+                        rows[place[os.path.normpath(image.path)]] = row / np.linalg.norm(row)
                 clusters = [
-                    [place[member.path] for member in cluster.members] for cluster in data.duplicates()
+                    [place[os.path.normpath(member.path)] for member in cluster.members]
+                    for cluster in data.duplicates()
                 ]
-                return Described(rows, data.points.default, clusters)
+                return Described(rows, data.description.points.default, clusters)
 
 
 class Hash:
@@ -119,7 +121,7 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
 
 def opencv_hashes() -> Iterator[Hash]:
     """Those of OpenCV's img_hash that are compared by Hamming distance, in the order of its manual."""
-    makers = {
+    makers: dict[str, Callable[[], Any]] = {
         "average": cv2.img_hash.AverageHash.create,
         "pHash": cv2.img_hash.PHash.create,
         "block mean, mode 0": lambda: cv2.img_hash.BlockMeanHash.create(0),

@@ -7,7 +7,7 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-DOCUMENTS, PAGES = 12, 6
+DOCUMENTS, PAGES = 8, 5
 PAGE = (480, 640)
 SYLLABLES = tuple(
     "ka lo mi tern ver an sol ri de pu gan est ol ti bra ne fu scha win mo la ex por ta".split()  # noqa: SIM905

@@ -10,6 +10,7 @@ that no method is favoured (`kin`).
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -52,6 +53,15 @@ NOT_PICTURES = {"icons", "search", "_static", "symbols", "resources"}
 SAME_HASH_BITS = 6
 FRAMES = 24
 FRAME_SECONDS = 2.0
+VIEWS = "view of "
+SERIES = "series "
+DOCUMENTS = f"{VIEWS}documents"
+"""The scene of all pages: documents look alike to anything that does not read."""
+
+MANUALS = "html"
+STEREO = {"left": "chessboard", "right": "chessboard", "aloe": "aloe", "motorcycle": "motorcycle"}
+"""Photographs of one scene from several sides, by the first word of their names."""
+
 KEYPOINTS = 400
 FEW_MATCHES = 18
 LOWE = 0.75
@@ -68,7 +78,9 @@ class Picture:
     Attributes:
         name: package and path, unique.
         image: its pixels.
-        scene: what it shares with its hard negatives; None where it has none.
+        scene: what it shares with its hard negatives; None where it has none. It begins with `VIEWS` where
+            pictures of one scene are known to be different ones, however alike, and with `SERIES` where
+            they are figures of one manual, some of which may be copies of each other.
     """
 
     name: str
@@ -131,16 +143,35 @@ def pictures_of(path: Path, name: str) -> Iterator[Picture]:
     """What one file gives: a picture, six cuts of a large one, or frames of a film."""
     if path.suffix.lower() in FILMS:
         for place, frame in enumerate(frames(path)):
-            yield Picture(f"{name}#{place}", fitted(frame), name)
+            yield Picture(f"{name}#{place}", fitted(frame), VIEWS + name)
         return
     image = read(path)
     if image is None or min(image.size) < SMALLEST_SIDE:
         return
     if image.width >= CUT_FROM:
         for place, part in enumerate(cuts(image)):
-            yield Picture(f"{name}#{place}", fitted(part), name)
+            yield Picture(f"{name}#{place}", fitted(part), VIEWS + name)
     else:
-        yield Picture(name, fitted(image))
+        yield Picture(name, fitted(image), scene_of(name))
+
+
+def scene_of(name: str) -> str | None:
+    """The scene of a whole picture, by its path.
+
+    >>> scene_of("opencv-doc/examples/data/left04.jpg"), scene_of("opencv-doc/html/Template_Result_3.jpg")
+    ('view of chessboard', 'series opencv-doc template')
+    """
+    package, *folders, file = name.split("/")
+    word = re.match(r"(?:sphx_glr_plot_)?([a-z]*)", file.lower())
+    first = word[1] if word else ""
+    if MANUALS in (folder.lower() for folder in folders):
+        return f"{SERIES}{package} {first}"
+    return f"{VIEWS}{STEREO[first]}" if first in STEREO else None
+
+
+def are_views(a: str | None, b: str | None) -> bool:
+    """True if two pictures of these scenes are different ones of one scene."""
+    return a is not None and a == b and a.startswith(VIEWS)
 
 
 def is_candidate(path: Path) -> bool:
@@ -171,6 +202,8 @@ def all_pictures(folders: dict[str, Path], limit: int, seed: int) -> Iterator[Pi
         if is_candidate(path)
     )
     random.Random(f"{seed} files").shuffle(files)
+    # What manuals show of a photograph goes, the photograph stays.
+    files.sort(key=lambda each: MANUALS in each[0].lower().split("/"))
     known = np.empty((0, 64), np.uint8)
     count = 0
     for picture in _drawn_and_found(files, seed):
@@ -179,7 +212,7 @@ def all_pictures(folders: dict[str, Path], limit: int, seed: int) -> Iterator[Pi
             continue
         views = hashes_of(picture.image)
         # Frames of one film may have one hash; they are what hard negatives are for.
-        if picture.scene is None and _is_known(views, known):
+        if not are_views(picture.scene, picture.scene) and _is_known(views, known):
             continue
         known = np.concatenate([known, views[:1]])
         yield picture
@@ -194,7 +227,7 @@ def _is_known(views: Sequence[Hash], known: NDArray[np.uint8]) -> bool:
 
 def _drawn_and_found(files: Sequence[tuple[str, Path]], seed: int) -> Iterator[Picture]:
     for name, image in documents(seed):
-        yield Picture(name, image, name.rpartition("/")[0])
+        yield Picture(name, image, DOCUMENTS)
     for name, path in files:
         yield from pictures_of(path, name)
 
@@ -207,7 +240,8 @@ def coarse(image: Image.Image) -> NDArray[np.float32]:
     small = ImageOps.grayscale(image).resize((COARSE_SIDE, COARSE_SIDE), Image.Resampling.BOX)
     values = np.asarray(small, np.float32).reshape(-1)
     values = values - values.mean()
-    return values / max(float(np.linalg.norm(values)), 1e-6)
+    unit: NDArray[np.float32] = values / np.float32(max(float(np.linalg.norm(values)), 1e-6))
+    return unit
 
 
 class LocalFeatures:
@@ -269,7 +303,7 @@ def _near(rows: NDArray[np.float32]) -> set[tuple[int, int]]:
     return {(min(a, int(b)), max(a, int(b))) for a, row in enumerate(nearest) for b in row}
 
 
-def _bags(descriptors: Sequence[NDArray[np.uint8]], bits: int = 12) -> NDArray[np.float32]:
+def _bags(descriptors: Sequence[NDArray[np.uint8]], bits: int = 11) -> NDArray[np.float32]:
     """Counts of visual words, weighted and of unit length; a word is a few fixed bits of a descriptor."""
     rows = np.zeros((len(descriptors), 4 << bits), np.float32)
     for number, each in enumerate(descriptors):
@@ -279,4 +313,5 @@ def _bags(descriptors: Sequence[NDArray[np.uint8]], bits: int = 12) -> NDArray[n
             words = unpacked[:, chosen] @ (1 << np.arange(bits))
             np.add.at(rows[number], (table << bits) + words, 1)
     rows *= np.log(len(rows) / np.maximum(1, np.count_nonzero(rows, axis=0)))
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return rows

@@ -25,7 +25,7 @@ from PIL import Image
 from scripts.quality_edits import PLAIN, Family, Setting
 from scripts.quality_hard_edits import HARD
 from scripts.quality_pages import templates
-from scripts.quality_pictures import STAMPS, all_pictures, kin, package_folders
+from scripts.quality_pictures import STAMPS, VIEWS, all_pictures, are_views, kin, package_folders
 
 FORMAT = 1
 SETS: dict[str, tuple[Family, ...]] = {"plain": PLAIN, "hard": HARD}
@@ -150,12 +150,11 @@ Saved = tuple[Path, str, str | None]
 
 
 def without_kin(found: Sequence[Saved]) -> list[Saved]:
-    """Without pictures that show what one before them shows, unless both are of one scene."""
+    """Without pictures that show what one before them shows, unless both are views of one scene."""
     pairs = kin(Image.open(path) for path, *_ in found)
     dropped: set[int] = set()
     for a, b in sorted(pairs):
-        one_scene = found[a][2] is not None and found[a][2] == found[b][2]
-        if a not in dropped and not one_scene:
+        if a not in dropped and not are_views(found[a][2], found[b][2]):
             dropped.add(b)
     return [each for number, each in enumerate(found) if number not in dropped]
 
@@ -202,7 +201,7 @@ def _save_templates(pool: Path, cards: Sequence[Saved], seed: int) -> list[Saved
         (
             save(card, pool / f"{name.replace('/', '-')}.jpg", QUALITY_OF_ORIGINALS),
             name,
-            name.rpartition("/")[0],
+            f"{VIEWS}templates",
         )
         for name, card in templates(rows, seed)
     ]
