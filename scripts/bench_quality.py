@@ -1,7 +1,7 @@
 """Measure how well embedders, hashes and other tools find edited copies, and what they take for copies.
 
     python -m scripts.bench_quality --packages FOLDER --work FOLDER
-        [--model NAME]... [--embedder MODULE:FUNCTION]... [--peers]
+        [--model NAME]... [--embedder MODULE:FUNCTION]... [--peers] [--fastdup PYTHON]
         [--semantics] [--quick] [--page docs/benchmarks.md]
 
 FOLDER of `--packages` holds the Debian packages that `scripts/quality_pictures.py` names, unpacked
@@ -10,7 +10,8 @@ then every method that is asked for is measured and its figures are kept as JSON
 work folder, with a sheet of its hundred most similar wrong pairs. The page is made of all results there.
 
 An embedder of your own is a function without arguments that returns an `Embedder`. Peers are measured where
-they are installed: `pip install imagehash pdqhash fastdup`; OpenCV's hashes come with the development set-up.
+they are installed: `pip install imagehash pdqhash`; OpenCV's hashes come with the development set-up. fastdup
+wants an environment of its own, whose interpreter `--fastdup` names.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts.quality_measure import WrongPair, measured
-from scripts.quality_methods import Method, named_model, own_embedder, peers
+from scripts.quality_methods import Fastdup, Method, named_model, own_embedder, peers
 from scripts.quality_report import section, with_section
 from scripts.quality_semantics import measured_semantics
 from scripts.quality_sheet import save_sheet
@@ -40,6 +41,8 @@ def methods(options: argparse.Namespace) -> Iterator[Method]:
     yield from map(own_embedder, options.embedder)
     if options.peers:
         yield from peers()
+    if options.fastdup is not None:
+        yield Fastdup(options.fastdup)
 
 
 def result_of(method: Method, truth: Truth, options: argparse.Namespace) -> dict[str, object]:
@@ -86,7 +89,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="for the collection and the results")
     parser.add_argument("--model", action="append", default=[], help="a name of `twinlens models`")
     parser.add_argument("--embedder", action="append", default=[], metavar="MODULE:FUNCTION")
-    parser.add_argument("--peers", action="store_true", help="hashes and tools of others that are installed")
+    parser.add_argument("--peers", action="store_true", help="hashes of others that are installed")
+    parser.add_argument("--fastdup", type=Path, metavar="PYTHON", help="interpreter that has fastdup")
     parser.add_argument("--semantics", action="store_true", help="measure categories of neighbours as well")
     parser.add_argument("--quick", action="store_true", help="a small collection")
     parser.add_argument("--seed", type=int, default=SEED)

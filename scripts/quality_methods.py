@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from PIL import Image
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.types import Embedder
 from twinlens.models import load_model
+
+FASTDUP_THRESHOLD = 0.9
+"""The default of its `run`."""
 
 Rows = NDArray[np.float32]
 """float32 [n, d]; a row of zeros is like nothing."""
@@ -161,36 +165,53 @@ def pdq_hashes() -> Iterator[Hash]:
     yield Hash("PDQ", lambda rgb: pdqhash.compute(np.ascontiguousarray(rgb))[0].astype(bool), reach=31)
 
 
+FASTDUP_PROGRAM = """
+import sys
+import fastdup
+import numpy as np
+
+listing, work, target = sys.argv[1:]
+status = fastdup.run(listing, work_dir=work, run_mode=1, verbose=False)
+if status:
+    sys.exit(f"fastdup ended with status {status}")
+names, features = fastdup.load_binary_feature(f"{work}/atrain_features.dat")
+np.savez(target, names=np.array(names, str), features=np.asarray(features, np.float32))
+"""
+
+
 class Fastdup:
-    """fastdup's own features of all files; its threshold is the one it joins at by default."""
+    """fastdup's own features of all files; its threshold is the one it joins at by default.
+
+    It needs other versions of numpy and Pillow than TwinLens has: it runs in an interpreter of its own.
+
+    Args:
+        python: the interpreter of an environment in which fastdup is installed.
+    """
 
     name = "fastdup"
 
+    def __init__(self, python: Path) -> None:
+        self._python = python
+
     def describe(self, folder: Path, files: Sequence[str]) -> Described:
-        """Features as fastdup writes them, brought to unit length."""
-        fastdup: Any = importlib.import_module("fastdup")
+        """Features as fastdup writes them, brought to unit length; zeros where it wrote none."""
+        place = {os.path.abspath(folder / file): number for number, file in enumerate(files)}
         with tempfile.TemporaryDirectory() as scratch:
-            paths = [str(folder.absolute() / file) for file in files]
-            status = fastdup.run(paths, work_dir=scratch, run_mode=1, verbose=False)
-            if status:
-                raise SystemExit(f"fastdup ended with status {status}")
-            names, features = fastdup.load_binary_feature(str(Path(scratch) / "atrain_features.dat"))
-        place = {path: number for number, path in enumerate(paths)}
-        rows = np.zeros((len(files), np.asarray(features).shape[1]), np.float32)
-        for name, row in zip(names, np.asarray(features, np.float32), strict=True):
-            rows[place[name]] = row / max(float(np.linalg.norm(row)), 1e-12)
-        return Described(rows, 0.96)
-
-
-def fastdup_tools() -> Iterator[Fastdup]:
-    """Fastdup where it is installed."""
-    if find_spec("fastdup") is not None:
-        yield Fastdup()
+            listing, target = Path(scratch) / "files.txt", Path(scratch) / "features.npz"
+            listing.write_text("".join(f"{path}\n" for path in place))
+            command = [self._python, "-c", FASTDUP_PROGRAM, listing, Path(scratch) / "work", target]
+            subprocess.run(command, check=True, cwd=scratch)
+            with np.load(target) as saved:
+                names, features = saved["names"], saved["features"]
+        rows = np.zeros((len(files), features.shape[1]), np.float32)
+        for name, row in zip(names, features, strict=True):
+            rows[place[os.path.normpath(str(name))]] = row / max(float(np.linalg.norm(row)), 1e-12)
+        return Described(rows, FASTDUP_THRESHOLD)
 
 
 def peers() -> list[Method]:
-    """All methods of others that are installed."""
-    return [*opencv_hashes(), *imagehash_hashes(), *pdq_hashes(), *fastdup_tools()]
+    """All hashes of others that are installed."""
+    return [*opencv_hashes(), *imagehash_hashes(), *pdq_hashes()]
 
 
 def named_model(name: str) -> Method:
