@@ -34,5 +34,5 @@ def save_sheet(folder: Path, pairs: Sequence[WrongPair], target: Path) -> None:
             sheet.paste(shown, (left + place * (CELL + 2), top))
         colour = "firebrick" if pair.hard_negative else "black"
         pen.text((left, top + CELL + 1), f"{number + 1}  {pair.similarity:.3f}  {pair.family}", colour, font)
-        pen.text((left, top + CELL + 13), Path(pair.source).name[-38:], "grey", font)
+        pen.text((left, top + CELL + 13), pair.source[-38:], "grey", font)
     sheet.save(target, "JPEG", quality=85)

@@ -31,23 +31,27 @@ FORMAT = 1
 SETS: dict[str, tuple[Family, ...]] = {"plain": PLAIN, "hard": HARD}
 GRADES = ("mild", "medium", "strong")
 ORIGINALS_OF_A_SCENE = 2
-TEMPLATES, PICTURES_IN_A_TEMPLATE = 15, 6
+PICTURES_IN_A_TEMPLATE = 6
 QUALITY_OF_ORIGINALS = 92
 QUALITY_OF_COPIES = (78, 95)
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many files of each kind: distractors are at most so many, the others exactly."""
+    """How many files of each kind: distractors are at most so many, the others exactly.
+
+    One picture of each template is an original, five are distractors.
+    """
 
     originals: int = 300
     plain: int = 2400
     hard: int = 1998
     distractors: int = 3000
     fillers: int = 150
+    templates: int = 15
 
 
-QUICK = Sizes(originals=40, plain=170, hard=180, distractors=260, fillers=40)
+QUICK = Sizes(originals=40, plain=170, hard=180, distractors=260, fillers=40, templates=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +122,14 @@ def _save_references(folder: Path, packages: Path, sizes: Sizes, seed: int) -> t
     """Originals and distractors, and the files of the pictures that edits paste in."""
     pool = folder / "pool"
     pool.mkdir()
-    in_templates = TEMPLATES * PICTURES_IN_A_TEMPLATE
+    in_templates = sizes.templates * PICTURES_IN_A_TEMPLATE
     wanted = sizes.originals + sizes.distractors + sizes.fillers + in_templates
     found = [
         (save(picture.image, pool / f"{number:05}.jpg", QUALITY_OF_ORIGINALS), picture.name, picture.scene)
         for number, picture in enumerate(all_pictures(package_folders(packages), 2 * wanted, seed))
     ]
     kept = without_kin(found)
-    originals, others = chosen_originals(kept, sizes.originals - TEMPLATES, seed)
+    originals, others = chosen_originals(kept, sizes.originals - sizes.templates, seed)
     loose = [each for each in others if each[2] is None]
     Random(f"{seed} fillers").shuffle(loose)
     fillers, cards = loose[: sizes.fillers], loose[sizes.fillers :][:in_templates]

@@ -21,7 +21,7 @@ from scripts.quality_semantics import agreement
 from scripts.quality_truth import SETS, Sizes, Truth, built
 from tests.collections_of_pictures import fill, picture
 
-SIZES = Sizes(originals=30, plain=51, hard=36, distractors=150, fillers=10)
+SIZES = Sizes(originals=30, plain=51, hard=36, distractors=150, fillers=10, templates=2)
 
 
 @pytest.fixture(scope="module")
