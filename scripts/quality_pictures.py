@@ -47,7 +47,7 @@ SMALLEST_SIDE = 96
 CUT_FROM = 1600
 """Photographs at least this wide, px, are cut to six that do not overlap."""
 
-NOT_PICTURES = {"icons", "search", "_static", "symbols", "resources"}
+NOT_PICTURES = {"icons", "search", "_static", "symbols", "resources", "tests"}
 """Folders of icons and single signs."""
 
 SAME_HASH_BITS = 6
