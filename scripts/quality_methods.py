@@ -211,7 +211,7 @@ class Fastdup:
 
 def peers() -> list[Method]:
     """All hashes of others that are installed."""
-    return [*opencv_hashes(), *imagehash_hashes(), *pdq_hashes()]
+    return [*pdq_hashes(), *imagehash_hashes(), *opencv_hashes()]
 
 
 def named_model(name: str) -> Method:
