@@ -11,7 +11,6 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,9 +108,7 @@ class Hash:
 
     def describe(self, folder: Path, files: Sequence[str]) -> Described:
         """Every file is decoded in full."""
-        with ThreadPoolExecutor(1) as pool:
-            signs = [self._signs(rgb) for rgb in pool.map(lambda file: _pixels(folder / file), files)]
-        rows = np.stack(signs)
+        rows = np.stack([self._signs(_pixels(folder / file)) for file in files])
         return Described(rows, None if self._reach is None else rows.shape[1] - 2.0 * self._reach)
 
     def _signs(self, rgb: NDArray[np.uint8]) -> Rows:
