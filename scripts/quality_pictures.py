@@ -58,7 +58,12 @@ SERIES = "series "
 DOCUMENTS = f"{VIEWS}documents"
 """The scene of all pages: documents look alike to anything that does not read."""
 
-MANUALS = "html"
+MANUALS = {"html", "help"}
+"""Folders of manuals: their figures may show what other pictures show."""
+
+DETAILED = 60
+"""Keypoints that a cut needs: a patch of sky is nobody's picture."""
+
 STEREO = {"left": "chessboard", "right": "chessboard", "aloe": "aloe", "motorcycle": "motorcycle"}
 """Photographs of one scene from several sides, by the first word of their names."""
 
@@ -149,8 +154,11 @@ def pictures_of(path: Path, name: str) -> Iterator[Picture]:
     if image is None or min(image.size) < SMALLEST_SIDE:
         return
     if image.width >= CUT_FROM:
-        for place, part in enumerate(cuts(image)):
-            yield Picture(f"{name}#{place}", fitted(part), VIEWS + name)
+        parts = [fitted(part) for part in cuts(image)]
+        local = LocalFeatures()
+        for place, part in enumerate(parts):
+            if len(local.of(part)[0]) >= DETAILED:
+                yield Picture(f"{name}#{place}", part, VIEWS + name)
     else:
         yield Picture(name, fitted(image), scene_of(name))
 
@@ -164,7 +172,7 @@ def scene_of(name: str) -> str | None:
     package, *folders, file = name.split("/")
     word = re.match(r"(?:sphx_glr_plot_)?([a-z]*)", file.lower())
     first = word[1] if word else ""
-    if MANUALS in (folder.lower() for folder in folders):
+    if MANUALS.intersection(folder.lower() for folder in folders):
         return f"{SERIES}{package} {first}"
     return f"{VIEWS}{STEREO[first]}" if first in STEREO else None
 
@@ -203,7 +211,7 @@ def all_pictures(folders: dict[str, Path], limit: int, seed: int) -> Iterator[Pi
     )
     random.Random(f"{seed} files").shuffle(files)
     # What manuals show of a photograph goes, the photograph stays.
-    files.sort(key=lambda each: MANUALS in each[0].lower().split("/"))
+    files.sort(key=lambda each: not MANUALS.isdisjoint(each[0].lower().split("/")))
     known = np.empty((0, 64), np.uint8)
     count = 0
     for picture in _drawn_and_found(files, seed):

@@ -25,12 +25,12 @@ from PIL import Image
 from scripts.quality_edits import PLAIN, Family, Setting
 from scripts.quality_hard_edits import HARD
 from scripts.quality_pages import templates
-from scripts.quality_pictures import STAMPS, VIEWS, all_pictures, are_views, kin, package_folders
+from scripts.quality_pictures import SERIES, STAMPS, VIEWS, all_pictures, are_views, kin, package_folders
 
-FORMAT = 1
+FORMAT = 2
 SETS: dict[str, tuple[Family, ...]] = {"plain": PLAIN, "hard": HARD}
 GRADES = ("mild", "medium", "strong")
-ORIGINALS_OF_A_SCENE = 2
+ORIGINALS_OF_A_SCENE = 3
 PICTURES_IN_A_TEMPLATE = 6
 QUALITY_OF_ORIGINALS = 92
 QUALITY_OF_COPIES = (78, 95)
@@ -164,10 +164,11 @@ def without_kin(found: Sequence[Saved]) -> list[Saved]:
 
 
 def chosen_originals(found: Sequence[Saved], count: int, seed: int) -> tuple[list[Saved], list[Saved]]:
-    """Originals, from each package in turn and few of each scene, and the others."""
+    """Originals, from each package in turn and few of each scene, no figures of manuals, and the others."""
     by_package: dict[str, list[Saved]] = defaultdict(list)
     for each in found:
-        by_package[each[1].partition("/")[0]].append(each)
+        if each[2] is None or not each[2].startswith(SERIES):
+            by_package[each[1].partition("/")[0]].append(each)
     by_package.pop(STAMPS, None)
     for name, pictures in by_package.items():
         Random(f"{seed} originals {name}").shuffle(pictures)
