@@ -219,8 +219,10 @@ def all_pictures(folders: dict[str, Path], limit: int, seed: int) -> Iterator[Pi
         if is_low_information(measure(rgb)):
             continue
         views = hashes_of(picture.image)
-        # Frames of one film may have one hash; they are what hard negatives are for.
-        if not are_views(picture.scene, picture.scene) and _is_known(views, known):
+        # Frames and pages may have one hash; they are what hard negatives are for. Wallpapers come in
+        # several colours, which have one hash as well and are copies.
+        is_frame = Path(picture.name.partition("#")[0]).suffix.lower() in FILMS
+        if not is_frame and picture.scene != DOCUMENTS and _is_known(views, known):
             continue
         known = np.concatenate([known, views[:1]])
         yield picture
