@@ -196,7 +196,7 @@ class Fastdup:
         with tempfile.TemporaryDirectory() as scratch:
             listing, target = Path(scratch) / "files.txt", Path(scratch) / "features.npz"
             listing.write_text("".join(f"{path}\n" for path in place))
-            command = [self._python, "-c", FASTDUP_PROGRAM, listing, Path(scratch) / "work", target]
+            command = [str(self._python), "-c", FASTDUP_PROGRAM, str(listing), f"{scratch}/work", str(target)]
             subprocess.run(command, check=True, cwd=scratch)
             with np.load(target) as saved:
                 names, features = saved["names"], saved["features"]
