@@ -83,8 +83,7 @@ class EfficientNetEmbedder(TorchEmbedder):
         maps: torch.Tensor = self._rest(
             self._first(scaled.to(memory_format=torch.channels_last)).to(self.dtype)
         )
-        powers = maps.float().clamp(min=SMALLEST_ACTIVATION).pow(POOLING_POWER)
-        return powers.mean(dim=(2, 3)).pow(1 / POOLING_POWER)
+        return pooled(maps)
 
 
 def load(*, device: str, precision: str) -> EfficientNetEmbedder:
@@ -135,6 +134,18 @@ def build(path: Path) -> nn.Module:
     names = backbone.state_dict().keys()
     backbone.load_state_dict(dict(zip(names, state.values(), strict=True)))
     return fold_batch_norms(backbone.eval())
+
+
+def empty_backbone() -> nn.Module:
+    """The same modules as `build` gives, with values that mean nothing: to be loaded into."""
+    backbone: nn.Module = timm.create_model(ARCHITECTURE, pretrained=False)
+    return fold_batch_norms(backbone.eval())
+
+
+def pooled(maps: torch.Tensor) -> torch.Tensor:
+    """Generalised mean, float32 [n, channels], of feature maps [n, channels, height, width]."""
+    powers = maps.float().clamp(min=SMALLEST_ACTIVATION).pow(POOLING_POWER)
+    return powers.mean(dim=(2, 3)).pow(1 / POOLING_POWER)
 
 
 def split(backbone: Any) -> tuple[nn.Sequential, nn.Sequential]:

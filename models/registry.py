@@ -9,6 +9,7 @@ from twinlens.engine.errors import WeightsUnavailable
 from twinlens.engine.types import Embedder
 
 EMBEDDED = "efficientnet_lite0"
+COPY_DESCRIPTOR = "twinlens_copy512"
 CLIP_ARCHITECTURE, CLIP_TAG = "ViT-B-32", "laion2b_s34b_b79k"
 ALIASES = {"clip": f"{CLIP_ARCHITECTURE}/{CLIP_TAG}"}
 
@@ -86,6 +87,10 @@ def load_model(name: str = "auto", *, device: str = "auto", precision: str = "au
         from twinlens.models import efficientnet
 
         return efficientnet.load(device=device, precision=precision)
+    if name == COPY_DESCRIPTOR:
+        from twinlens.models import copy_descriptor
+
+        return copy_descriptor.load(device=device, precision=precision)
     from twinlens.models import clip
 
     return clip.load(ALIASES.get(name, name), device=device, precision=precision)

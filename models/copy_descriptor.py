@@ -1,0 +1,153 @@
+"""The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
+
+`scripts/train_descriptor.py` made its weights and `copy_descriptor.log.jsonl` beside them is its log.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from twinlens.engine.errors import WeightsCorrupt
+from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
+from twinlens.models import efficientnet, weights
+from twinlens.models.device import choose_device, choose_precision
+from twinlens.models.embedder import TorchEmbedder
+
+NAME = "twinlens_copy512"
+WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
+WEIGHTS_DIGEST = ""
+
+SIDE = 160
+TRAINED_DIM = 511
+DIM = TRAINED_DIM + 1
+CONSTANT_SHARE = 0.5
+
+DESCRIPTION = ModelDescription(
+    name=NAME,
+    revision="1",
+    dim=DIM,
+    preprocess=json.dumps(
+        {
+            "appended_constant": CONSTANT_SHARE,
+            "interpolation": "bilinear",
+            "mean": [0.5, 0.5, 0.5],
+            "pooling": f"generalised mean, p = {efficientnet.POOLING_POWER:g}",
+            "resize_mode": "squash",
+            "size": [SIDE, SIDE],
+            "std": [0.5, 0.5, 0.5],
+        },
+        sort_keys=True,
+    ),
+    decode=DecodePolicy(min_side=SIDE),
+    licence="Apache-2.0",
+    text_capable=False,
+    isolation=None,
+    points=OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=False),
+    floor=0.76,
+    weights_digest=WEIGHTS_DIGEST,
+)
+
+
+class CopyNetwork(nn.Module):
+    """The backbone with folded batch normalisation, its generalised mean, and a linear layer.
+
+    Folded, the statistics of the normalisation are frozen by construction, and what is trained is what
+    runs.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.first, self.rest = efficientnet.split(backbone)
+        self.projection = nn.Linear(efficientnet.DIM, TRAINED_DIM)
+
+    def maps(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The last feature maps of uint8 [n, 3, side, side], in the type of the later layers."""
+        scaled = (pixels.to(torch.float32) - 127.5) / 127.5
+        early: torch.Tensor = self.first(scaled.contiguous(memory_format=torch.channels_last))
+        late: torch.Tensor = self.rest(early.to(next(self.rest.parameters()).dtype))
+        return late
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Unit vectors, float32 [n, 511], of uint8 [n, 3, side, side]."""
+        return nn.functional.normalize(self.projection(efficientnet.pooled(self.maps(pixels))), dim=1)
+
+
+class CopyDescriptorEmbedder(TorchEmbedder):
+    """The trained vector with a constant appended.
+
+    The constant raises every cosine s to share + (1 - share) s, so that thresholds lie where people
+    expect them: order, distances and neighbours stay what they are.
+    """
+
+    def __init__(self, network: CopyNetwork, device: str, precision: str) -> None:
+        super().__init__(DESCRIPTION, device, precision)
+        # As in the backbone's own embedder: the first block loses most in a narrow precision.
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        self._network.rest.to(self.dtype)
+
+    def prepare(self, image: Rgb) -> Prepared:
+        """The whole picture, squashed to a square: uint8 [side, side, 3]."""
+        return np.asarray(squashed(Image.fromarray(image), SIDE))
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Vectors [n, 512] of uint8 [n, 3, side, side]."""
+        return with_constant(self._network(pixels), CONSTANT_SHARE)
+
+
+def squashed(image: Image.Image, side: int) -> Image.Image:
+    """A picture of any shape as a square."""
+    return image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def with_constant(rows: torch.Tensor, share: float) -> torch.Tensor:
+    """Unit rows [n, dim] as unit rows [n, dim + 1] whose cosines are share + (1 - share) times theirs."""
+    constant = rows.new_full((len(rows), 1), share**0.5)
+    return torch.cat([(1 - share) ** 0.5 * rows, constant], dim=1)
+
+
+def load(*, device: str, precision: str, path: Path = WEIGHTS) -> CopyDescriptorEmbedder:
+    """Load the model from the weights that are installed with it.
+
+    Raises:
+        WeightsUnavailable: the file is missing.
+        WeightsCorrupt: it is not the one that was measured.
+        DeviceUnavailable: no such device.
+        InvalidValue: unknown device or precision.
+    """
+    place = choose_device(device)
+    network = read_network(path, WEIGHTS_DIGEST)
+    return CopyDescriptorEmbedder(network, place, choose_precision(precision, place))
+
+
+def read_network(path: Path, digest: str | None) -> CopyNetwork:
+    """The float32 network on the CPU, from a file of `scripts/train_descriptor.py`.
+
+    Args:
+        path: a safetensors file.
+        digest: what `weights.digest` gives for it; None takes any file of the right shapes.
+
+    Raises:
+        WeightsUnavailable: no such file.
+        WeightsCorrupt: it holds other tensors.
+    """
+    shapes = weights.read_shapes(path)
+    try:
+        state: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsCorrupt(f"{path} cannot be read: {weights.one_line(error)}") from error
+    network = CopyNetwork(efficientnet.empty_backbone())
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = weights.digest(state)
+    if shapes != wanted or digest not in (None, found):
+        raise WeightsCorrupt(f"{path} holds other weights ({len(shapes)} tensors, digest {found[:16]})")
+    weights.require_finite(state, str(path))
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    return network

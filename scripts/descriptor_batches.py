@@ -1,0 +1,159 @@
+"""What one step of the training sees: pictures, two edited copies of each, and who is a stranger to whom.
+
+A batch depends on the seed and the number of its step alone, so that a resumed run goes on as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from scripts.descriptor_edits import COLOURS, OVERLAYS, QUALITIES, SHAPES, Change, through_jpeg
+from scripts.descriptor_pictures import Pictures
+from scripts.descriptor_scenes import SCENES
+from twinlens.models.copy_descriptor import squashed
+
+NEIGHBOURS = 12
+GROUP = 4
+HARD_SHARE = 0.5
+SHARED_SCENE = 0.35
+COPIES = 2
+LARGEST_EDITED = 300
+KINDS = ("shape", "colour", "overlay", "quality", "scene")
+KIND_CHANCES = (0.62, 0.42, 0.38, 0.42, 0.48)
+MOST_EDITS = 4
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one step.
+
+    Attributes:
+        ids: int64 [n], which pictures.
+        plain: uint8 [n, 3, side, side].
+        edited: uint8 [COPIES * n, 3, side, side], the first copies of all, then the second ones.
+    """
+
+    ids: torch.Tensor
+    plain: torch.Tensor
+    edited: torch.Tensor
+
+
+class Steps(Dataset[Batch]):
+    """The batches of all steps."""
+
+    def __init__(
+        self, pictures: Pictures, chosen: NDArray[np.int64], size: int, side: int, seed: int
+    ) -> None:
+        self._pictures, self._chosen = pictures, chosen
+        self._size, self._side, self._seed = size, side, seed
+        self._near = nearest(pictures.features[chosen])
+
+    def __getitem__(self, step: int) -> Batch:
+        chance = Random(f"{self._seed} step {step}")
+        members = self._members(chance)
+        ids = [int(self._chosen[member]) for member in members]
+        scenes = [chance.getrandbits(48) if number % GROUP == 0 else 0 for number in range(len(ids))]
+        plain, edited = [], [[] for _ in range(COPIES)]  # type: list[NDArray[np.uint8]], list[list[NDArray[np.uint8]]]
+        for number, index in enumerate(ids):
+            own = Random(f"{self._seed} step {step} {number}")
+            image = self._pictures.image(index)
+            plain.append(self._square(anchored(image, own)))
+            for copies in edited:
+                shared = scenes[number - number % GROUP] if own.random() < SHARED_SCENE else None
+                copies.append(self._square(edit(image, own, self.stranger, shared)))
+        return Batch(
+            torch.tensor(ids), _stacked(plain), _stacked([square for copies in edited for square in copies])
+        )
+
+    def stranger(self, chance: Random) -> Image.Image:
+        """Any picture."""
+        return self._pictures.image(int(self._chosen[chance.randrange(len(self._chosen))]))
+
+    def _members(self, chance: Random) -> list[int]:
+        """Some groups of neighbours, the others at random; none twice."""
+        members: dict[int, None] = {}
+        while len(members) < self._size * HARD_SHARE:
+            first = chance.randrange(len(self._chosen))
+            near = [int(other) for other in self._near[first]]
+            group = [first, *chance.sample(near, min(GROUP - 1, len(near)))]
+            if not members.keys() & set(group):
+                members.update(dict.fromkeys(group))
+        while len(members) < self._size:
+            members[chance.randrange(len(self._chosen))] = None
+        return list(members)
+
+    def _square(self, image: Image.Image) -> NDArray[np.uint8]:
+        return np.asarray(squashed(image, self._side))
+
+
+def anchored(image: Image.Image, chance: Random) -> Image.Image:
+    """The picture as it is, or saved once more."""
+    return through_jpeg(image, chance.randint(50, 95)) if chance.random() < 0.3 else image
+
+
+def edit(image: Image.Image, chance: Random, stranger: Any, scene_seed: int | None = None) -> Image.Image:
+    """One to four edits, in the order in which people make them, or now and then another one.
+
+    Args:
+        image: the picture.
+        chance: decides.
+        stranger: gives another picture.
+        scene_seed: a scene is drawn from this, so that several pictures can get the same one.
+    """
+    kinds = [kind for kind, share in zip(KINDS, KIND_CHANCES, strict=True) if chance.random() < share]
+    kinds = kinds or [chance.choice(KINDS)]
+    if chance.random() < 0.25:
+        kinds.append(chance.choice(KINDS))
+        chance.shuffle(kinds)
+    if chance.random() < 0.25:
+        chance.shuffle(kinds)
+    for kind in kinds[:MOST_EDITS]:
+        image = image.convert("RGB")
+        if kind == "scene":
+            own = chance if scene_seed is None else Random(scene_seed)
+            image = _drawn(SCENES, own)(image, own, stranger)
+        else:
+            image = _drawn(_CHANGES[kind], chance)(image, chance)
+        image.thumbnail((LARGEST_EDITED, LARGEST_EDITED), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return through_jpeg(image.convert("RGB"), chance.randint(40, 95)) if chance.random() < 0.5 else image
+
+
+_CHANGES: dict[str, Sequence[tuple[Change, float]]] = {
+    "shape": SHAPES,
+    "colour": COLOURS,
+    "overlay": OVERLAYS,
+    "quality": QUALITIES,
+}
+
+
+def nearest(features: NDArray[np.float16]) -> NDArray[np.int64]:
+    """The nearest neighbours of each row, int64 [n, NEIGHBOURS], itself left out."""
+    rows = torch.from_numpy(features.astype(np.float32))
+    found = []
+    for start in range(0, len(rows), 1024):
+        cosines = rows[start : start + 1024] @ rows.T
+        own = torch.arange(len(cosines))
+        cosines[own, own + start] = -1
+        found.append(cosines.topk(min(NEIGHBOURS, len(rows) - 1), dim=1).indices)
+    return torch.cat(found).numpy()
+
+
+def _drawn(weighted: Sequence[tuple[_T, float]], chance: Random) -> _T:
+    things, weights = zip(*weighted, strict=True)
+    drawn: _T = chance.choices(things, weights)[0]
+    return drawn
+
+
+def _stacked(squares: list[NDArray[np.uint8]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)

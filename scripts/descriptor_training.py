@@ -1,0 +1,234 @@
+"""The training of the descriptor: steps, learning rates, checkpoints.
+
+A run is a folder. It goes on from its last checkpoint, and ends with the same weights as one that was
+never interrupted, on the same machine with as many threads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
+
+from scripts.descriptor_batches import Batch, Steps
+from scripts.descriptor_losses import contrast, likeness, spread
+from scripts.descriptor_pictures import Pictures
+from scripts.descriptor_validation import network_embed, validate
+from twinlens.models.copy_descriptor import CopyNetwork, squashed
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+SMALLEST_SCALE = 1e-3
+WHITENING = 0.35
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run depends on, beside its pictures.
+
+    Attributes:
+        steps: how many.
+        size: pictures in a step; each comes with its edited copies.
+        side: of the squares that the network sees, px.
+        seed: of everything that is drawn.
+        backbone_rate, head_rate: how far a step may move a tensor, as a share of its own size.
+        spread_weight, likeness_weight: of these losses beside the contrast.
+        memory: how many earlier pictures are further strangers.
+        warm_up: steps until the rates are at their highest.
+        decay: weight decay of AdamW.
+        saved_every, validated_every: steps.
+    """
+
+    steps: int = 1500
+    size: int = 48
+    side: int = 160
+    seed: int = 1
+    backbone_rate: float = 1.5e-3
+    head_rate: float = 3e-3
+    spread_weight: float = 0.5
+    likeness_weight: float = 1.0
+    memory: int = 3072
+    warm_up: int = 40
+    decay: float = 0.02
+    saved_every: int = 25
+    validated_every: int = 200
+
+
+@dataclass
+class State:
+    """What a checkpoint holds."""
+
+    network: CopyNetwork
+    optimizer: torch.optim.AdamW
+    step: int
+    memory_ids: torch.Tensor
+    memory_rows: torch.Tensor
+
+
+class Kin:
+    """Who is no stranger to whom, and what plain features say of all pictures."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._groups = torch.from_numpy(pictures.groups)
+        self._whole = torch.from_numpy(pictures.whole)
+        features = torch.from_numpy(pictures.features.astype(np.float32))
+        self.teacher = normalize(features - features.mean(dim=0), dim=1)
+
+    def related(self, ids: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Bool [n, m]: the same picture, a picture and its cut, or two that one group shows."""
+        same_group = self._groups[ids][:, None] == self._groups[others]
+        both_cuts = ~self._whole[ids][:, None] & ~self._whole[others]
+        same = ids[:, None] == others
+        related: torch.Tensor = same | (same_group & ~both_cuts)
+        return related
+
+
+def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, workers: int) -> CopyNetwork:
+    """Train, or go on training, and leave checkpoints and a log in `folder`."""
+    held_out = pictures.held_out()
+    chosen, tested = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    kin = Kin(pictures)
+    state = _resumed(plan, network, folder)
+    network.train()
+    steps = Steps(pictures, chosen, plan.size, plan.side, plan.seed)
+    batches = DataLoader(
+        steps,
+        batch_size=None,
+        sampler=range(state.step, plan.steps),
+        num_workers=workers,
+        prefetch_factor=3 if workers else None,
+    )
+    with (folder / LOG).open("a") as log:
+        if state.step == 0:
+            _write(log, {"plan": asdict(plan), "pictures": len(chosen), "held out": len(tested)})
+            _write(log, _validated(plan, state, pictures, tested))
+        started = time.monotonic()
+        for batch in batches:
+            losses = take_step(plan, state, kin, batch)
+            seconds = round((time.monotonic() - started), 2)
+            _write(log, {"step": state.step, **losses, "seconds": seconds})
+            if state.step % plan.saved_every == 0 or state.step == plan.steps:
+                _save(plan, state, folder)
+            if state.step % plan.validated_every == 0 or state.step == plan.steps:
+                _write(log, _validated(plan, state, pictures, tested))
+    return network
+
+
+def take_step(plan: Plan, state: State, kin: Kin, batch: Batch) -> dict[str, float]:
+    """One step: changes `state` and gives the losses."""
+    _set_rates(plan, state)
+    rows = state.network(torch.cat([batch.plain, batch.edited]))
+    plain, edited = rows[: len(batch.ids)], rows[len(batch.ids) :]
+    related, related_memory = kin.related(batch.ids, batch.ids), kin.related(batch.ids, state.memory_ids)
+    memory, teacher = state.memory_rows, kin.teacher
+    losses = {
+        "contrast": contrast(plain, edited, memory, related, related_memory),
+        "spread": spread(plain, memory, related, related_memory),
+        "likeness": likeness(plain, teacher[batch.ids], memory, teacher[state.memory_ids]),
+    }
+    total = (
+        losses["contrast"] + plan.spread_weight * losses["spread"] + plan.likeness_weight * losses["likeness"]
+    )
+    state.optimizer.zero_grad()
+    torch.autograd.backward(total)
+    state.optimizer.step()
+    state.memory_ids = torch.cat([state.memory_ids, batch.ids])[-plan.memory :]
+    state.memory_rows = torch.cat([memory, plain.detach()])[-plan.memory :]
+    state.step += 1
+    return {name: round(loss.item(), 4) for name, loss in losses.items()}
+
+
+def whitened(network: CopyNetwork, features: NDArray[np.float16], network_rows: int) -> None:
+    """Start the projection as a partial whitening of the plain features: their principal axes, evened out."""
+    rows = torch.from_numpy(features.astype(np.float32))
+    mean = rows.mean(dim=0)
+    values, axes = torch.linalg.eigh(torch.cov((rows - mean).T))
+    values, axes = values[-network_rows:].flip(0), axes[:, -network_rows:].flip(1)
+    weight = (axes / values.clamp(min=1e-8) ** WHITENING).T
+    weight = weight / (rows @ weight.T - weight @ mean).norm(dim=1).mean()
+    with torch.no_grad():
+        network.projection.weight.copy_(weight)
+        network.projection.bias.copy_(-weight @ mean)
+
+
+def _optimizer(plan: Plan, network: CopyNetwork) -> torch.optim.AdamW:
+    """AdamW with a rate for each tensor in proportion to its size.
+
+    Folding the normalisations left layers of very different sizes; one rate would leave some where they
+    are and blow others up.
+    """
+    groups: list[dict[str, Any]] = []
+    for name, tensor in network.named_parameters():
+        share = plan.head_rate if name.startswith("projection") else plan.backbone_rate
+        scale = max(SMALLEST_SCALE, float(tensor.detach().pow(2).mean().sqrt()))
+        groups.append({"params": [tensor], "lr": 0.0, "highest": share * scale})
+    return torch.optim.AdamW(groups, weight_decay=plan.decay)
+
+
+def _set_rates(plan: Plan, state: State) -> None:
+    """A straight rise, then half a cosine."""
+    rise = min(1.0, (state.step + 1) / plan.warm_up)
+    fall = 0.5 * (1 + math.cos(math.pi * state.step / plan.steps))
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["highest"] * rise * fall
+
+
+def _validated(plan: Plan, state: State, pictures: Pictures, tested: NDArray[np.int64]) -> dict[str, Any]:
+    state.network.eval()
+    embed = network_embed(state.network, lambda image: squashed(image, plan.side))
+    scores = validate(embed, pictures, tested, plan.seed)
+    state.network.train()
+    return {"step": state.step, **{name: round(value, 4) for name, value in asdict(scores).items()}}
+
+
+def _resumed(plan: Plan, network: CopyNetwork, folder: Path) -> State:
+    """The state of the last checkpoint, and the log cut back to it; else a new state."""
+    optimizer = _optimizer(plan, network)
+    path = folder / CHECKPOINT
+    if not path.exists():
+        (folder / LOG).write_text("")
+        empty = torch.zeros(0, dtype=torch.long)
+        return State(network, optimizer, 0, empty, torch.zeros(0, network.projection.out_features))
+    saved = torch.load(path, weights_only=True)
+    if saved["plan"] != asdict(plan):
+        raise SystemExit(f"{path} is of another plan ({saved['plan']}): give another folder")
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    _cut_log(folder / LOG, saved["step"])
+    return State(network, optimizer, saved["step"], saved["memory_ids"], saved["memory_rows"])
+
+
+def _save(plan: Plan, state: State, folder: Path) -> None:
+    fresh = folder / f"{CHECKPOINT}.new"
+    torch.save(
+        {
+            "plan": asdict(plan),
+            "network": state.network.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "step": state.step,
+            "memory_ids": state.memory_ids,
+            "memory_rows": state.memory_rows,
+        },
+        fresh,
+    )
+    os.replace(fresh, folder / CHECKPOINT)
+
+
+def _cut_log(path: Path, step: int) -> None:
+    lines = [line for line in path.read_text().splitlines() if json.loads(line).get("step", 0) <= step]
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _write(log: Any, entry: dict[str, Any]) -> None:
+    log.write(json.dumps(entry) + "\n")
+    log.flush()

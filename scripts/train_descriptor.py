@@ -1,0 +1,72 @@
+"""Train the copy descriptor from the backbone's ImageNet weights.
+
+    python -m scripts.train_descriptor PACKAGES RUN [--steps 1500] [--seed 1]
+
+PACKAGES holds an unpacked Debian package (`dpkg -x`) in each of the folders that
+`scripts/descriptor_pictures.py` names. RUN gets the small pictures, checkpoints and log.jsonl, and in
+the end copy_descriptor.safetensors with its digest. Started again, it goes on where it stopped.
+`--install` puts weights and log beside `models/copy_descriptor.py`, which states the digest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from scripts.descriptor_pictures import composition, open_pictures, save_pictures
+from scripts.descriptor_training import LOG, Plan, train, whitened
+from twinlens.models import copy_descriptor, efficientnet, load_model, weights
+from twinlens.models.copy_descriptor import CopyNetwork
+
+
+def main() -> None:
+    arguments = _arguments()
+    torch.set_num_threads(arguments.threads)
+    run: Path = arguments.run
+    cache = run / "pictures"
+    if not (cache / "names.json").exists():
+        plain = load_model(efficientnet.NAME, device="cpu")
+        save_pictures(arguments.packages, cache, plain)
+    pictures = open_pictures(cache)
+    print(composition(pictures), flush=True)
+    plan = Plan(steps=arguments.steps, size=arguments.size, side=arguments.side, seed=arguments.seed)
+    torch.manual_seed(plan.seed)
+    network = CopyNetwork(efficientnet.build(efficientnet.find_weights()))
+    network.to(memory_format=torch.channels_last)
+    whitened(network, pictures.features[~pictures.held_out()], copy_descriptor.TRAINED_DIM)
+    train(plan, pictures, network, run, arguments.workers)
+    path = run / copy_descriptor.WEIGHTS.name
+    print(f"{path}: {export(network, path)}")
+    if arguments.install:
+        shutil.copyfile(path, copy_descriptor.WEIGHTS)
+        shutil.copyfile(run / LOG, copy_descriptor.WEIGHTS.with_suffix(".log.jsonl"))
+
+
+def export(network: CopyNetwork, path: Path) -> str:
+    """Write the network in float16; gives the digest."""
+    state = {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, path)
+    return weights.digest(state)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("packages", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--size", type=int, default=Plan.size)
+    parser.add_argument("--side", type=int, default=Plan.side)
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=1, help="processes that edit pictures")
+    parser.add_argument("--install", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
