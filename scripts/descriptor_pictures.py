@@ -11,8 +11,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -100,7 +100,12 @@ class _Cut:
     name: str
     group: str
     whole: bool
+    size: tuple[int, int]
     image: Image.Image
+
+
+_WRITTEN = Image.new("RGB", (1, 1))
+"""Stands for pixels that are on disk."""
 
 
 # --- the file
@@ -139,35 +144,42 @@ def save_pictures(packages: Path, folder: Path, plain: Embedder, most: int = MOS
         raise FileNotFoundError(f"{packages} lacks the unpacked packages {', '.join(missing)}")
     folder.mkdir(parents=True, exist_ok=True)
     kept: list[_Cut] = []
-    rows: list[NDArray[np.float16]] = []
-    sizes: list[tuple[int, int]] = []
+    rows: list[NDArray[np.float32]] = []
     with (folder / "pixels.u8").open("wb") as file:
         for package in PACKAGES:
-            for batch in _batches(_cuts(packages / package, most), BATCH):
-                vectors = plain.embed_images([np.asarray(cut.image) for cut in batch])
-                for cut, vector in zip(batch, vectors, strict=True):
-                    if not _has_twin(vector, rows):
-                        rows.append(vector.astype(np.float16))
-                        sizes.append(cut.image.size)
-                        file.write(cut.image.tobytes())
-                        kept.append(_Cut(cut.name, cut.group, cut.whole, Image.new("RGB", (1, 1))))
+            chosen = _without_twins(_cuts(packages / package, most), plain, most)
+            for cut, row in chosen:
+                file.write(cut.image.tobytes())
+                kept.append(replace(cut, image=_WRITTEN))
+                rows.append(row)
             print(f"{package}: {len(kept)} pictures so far", flush=True)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(cut.group for cut in kept))}
-    areas = np.array(sizes, np.int64).prod(axis=1) * 3
+    sizes = np.array([cut.size for cut in kept], np.int32)
+    lengths = sizes.prod(axis=1, dtype=np.int64) * 3
     np.savez(
         folder / "index.npz",
         groups=np.array([numbers[cut.group] for cut in kept], np.int32),
         whole=np.array([cut.whole for cut in kept]),
-        sizes=np.array(sizes, np.int32),
-        offsets=np.cumsum(areas) - areas,
-        features=np.stack(rows),
+        sizes=sizes,
+        offsets=np.cumsum(lengths) - lengths,
+        features=np.stack(rows).astype(np.float16),
     )
     (folder / "names.json").write_text(json.dumps([cut.name for cut in kept]))
 
 
-def _has_twin(vector: NDArray[np.float32], rows: Sequence[NDArray[np.float16]], window: int = 4000) -> bool:
-    """True if one of the last rows is as near as twins are; twins lie in one package."""
-    return bool(rows) and bool((np.stack(rows[-window:]).astype(np.float32) @ vector).max() >= TWINS)
+def _without_twins(
+    cuts: Iterable[_Cut], plain: Embedder, most: int
+) -> Iterator[tuple[_Cut, NDArray[np.float32]]]:
+    """Those that no earlier one is as near to as twins are, with their plain features."""
+    rows, count = np.zeros((most, plain.description.dim), np.float32), 0
+    for batch in _batches(cuts, BATCH):
+        vectors = plain.embed_images([np.asarray(cut.image) for cut in batch])
+        for cut, vector in zip(batch, vectors, strict=True):
+            if count and (rows[:count] @ vector).max() >= TWINS:
+                continue
+            rows[count] = vector
+            count += 1
+            yield cut, vector
 
 
 # --- finding
@@ -250,7 +262,7 @@ def _parts(name: str, image: Image.Image) -> Iterator[_Cut]:
         cut = image.crop(box)
         cut.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
         if not is_low_information(measure(np.asarray(cut))):
-            yield _Cut(f"{name}#{number}", group, number == 0, cut)
+            yield _Cut(f"{name}#{number}", group, number == 0, cut.size, cut)
 
 
 def _batches(cuts: Iterable[_Cut], size: int) -> Iterator[list[_Cut]]:
