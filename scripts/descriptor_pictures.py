@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -146,13 +146,13 @@ def save_pictures(packages: Path, folder: Path, plain: Embedder, most: int = MOS
     kept: list[_Cut] = []
     rows: list[NDArray[np.float32]] = []
     with (folder / "pixels.u8").open("wb") as file:
-        for package in PACKAGES:
-            chosen = _without_twins(_cuts(packages / package, most), plain, most)
-            for cut, row in chosen:
-                file.write(cut.image.tobytes())
-                kept.append(replace(cut, image=_WRITTEN))
-                rows.append(row)
-            print(f"{package}: {len(kept)} pictures so far", flush=True)
+        cuts = chain.from_iterable(_cuts(packages / package, most) for package in PACKAGES)
+        for cut, row in _without_twins(cuts, plain, most * len(PACKAGES)):
+            file.write(cut.image.tobytes())
+            kept.append(replace(cut, image=_WRITTEN))
+            rows.append(row)
+            if len(kept) % 1000 == 0:
+                print(f"{len(kept):,} pictures, at {cut.name}", flush=True)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(cut.group for cut in kept))}
     sizes = np.array([cut.size for cut in kept], np.int32)
     lengths = sizes.prod(axis=1, dtype=np.int64) * 3
@@ -174,12 +174,14 @@ def _without_twins(
     rows, count = np.zeros((most, plain.description.dim), np.float32), 0
     for batch in _batches(cuts, BATCH):
         vectors = plain.embed_images([np.asarray(cut.image) for cut in batch])
-        for cut, vector in zip(batch, vectors, strict=True):
-            if count and (rows[:count] @ vector).max() >= TWINS:
-                continue
-            rows[count] = vector
-            count += 1
-            yield cut, vector
+        cosines = vectors @ np.concatenate([rows[:count], vectors]).T
+        known = np.arange(cosines.shape[1]) < count
+        for number, (cut, vector) in enumerate(zip(batch, vectors, strict=True)):
+            if not (cosines[number, known] >= TWINS).any():
+                known[len(known) - len(batch) + number] = True
+                rows[count] = vector
+                count += 1
+                yield cut, vector
 
 
 # --- finding
