@@ -36,6 +36,11 @@ KNOWN_MODELS = (
         EMBEDDED, "ImageNet features, installed with TwinLens, no download (Apache-2.0)", text_capable=False
     ),
     KnownModel(
+        COPY_DESCRIPTOR,
+        "trained to find edited copies, installed with TwinLens, no download (Apache-2.0)",
+        text_capable=False,
+    ),
+    KnownModel(
         "ARCH/TAG", "any architecture and tag of open_clip, for example ViT-L-14/openai", text_capable=True
     ),
     KnownModel("ARCH@FILE", "any architecture of open_clip with a checkpoint of yours", text_capable=True),
