@@ -57,7 +57,7 @@ DESCRIPTION = ModelDescription(
 
 
 class CopyNetwork(nn.Module):
-    """The backbone with folded batch normalisation, its generalised mean, and a linear layer.
+    """The backbone with folded batch normalisation, its generalised mean as a unit row, and a linear layer.
 
     Folded, the statistics of the normalisation are frozen by construction, and what is trained is what
     runs.
@@ -77,7 +77,8 @@ class CopyNetwork(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit vectors, float32 [n, 511], of uint8 [n, 3, side, side]."""
-        return nn.functional.normalize(self.projection(efficientnet.pooled(self.maps(pixels))), dim=1)
+        plain = nn.functional.normalize(efficientnet.pooled(self.maps(pixels)), dim=1)
+        return nn.functional.normalize(self.projection(plain), dim=1)
 
 
 class CopyDescriptorEmbedder(TorchEmbedder):

@@ -58,7 +58,7 @@ class Plan:
     spread_weight: float = 0.5
     likeness_weight: float = 1.0
     memory: int = 3072
-    warm_up: int = 40
+    warm_up: int = 20
     decay: float = 0.02
     saved_every: int = 25
     validated_every: int = 200
