@@ -12,9 +12,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,8 @@ PACKAGES = (
     "xfdesktop4-data",
 )
 """Debian packages, one folder each; what is measured elsewhere must not be among them."""
+
+_T = TypeVar("_T")
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SMALLEST_SIDE, WIDEST_SHAPE = 90, 3.2
@@ -104,6 +108,15 @@ class _Cut:
     image: Image.Image
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A file, or one inside a file, whose content is then given."""
+
+    name: str
+    path: Path
+    content: bytes | None = None
+
+
 _WRITTEN = Image.new("RGB", (1, 1))
 """Stands for pixels that are on disk."""
 
@@ -145,8 +158,8 @@ def save_pictures(packages: Path, folder: Path, plain: Embedder, most: int = MOS
     folder.mkdir(parents=True, exist_ok=True)
     kept: list[_Cut] = []
     rows: list[NDArray[np.float32]] = []
-    with (folder / "pixels.u8").open("wb") as file:
-        cuts = chain.from_iterable(_cuts(packages / package, most) for package in PACKAGES)
+    with ThreadPoolExecutor() as pool, (folder / "pixels.u8").open("wb") as file:
+        cuts = chain.from_iterable(_cuts(packages / package, most, pool) for package in PACKAGES)
         for cut, row in _without_twins(cuts, plain, most * len(PACKAGES)):
             file.write(cut.image.tobytes())
             kept.append(replace(cut, image=_WRITTEN))
@@ -174,7 +187,7 @@ def _without_twins(
     rows, count = np.zeros((most, plain.description.dim), np.float32), 0
     for batch in _batches(cuts, BATCH):
         vectors = plain.embed_images([np.asarray(cut.image) for cut in batch])
-        cosines = vectors @ np.concatenate([rows[:count], vectors]).T
+        cosines = np.concatenate([vectors @ rows[:count].T, vectors @ vectors.T], axis=1)
         known = np.arange(cosines.shape[1]) < count
         for number, (cut, vector) in enumerate(zip(batch, vectors, strict=True)):
             if not (cosines[number, known] >= TWINS).any():
@@ -187,25 +200,30 @@ def _without_twins(
 # --- finding
 
 
-def _cuts(package: Path, most: int) -> Iterator[_Cut]:
-    names = sorted(_sources(package), key=lambda source: (_unit_hash(source[0]), source[0]))
+def _cuts(package: Path, most: int, pool: ThreadPoolExecutor) -> Iterator[_Cut]:
+    """Cuts of all pictures of a package in an order that their names decide, at most `most`."""
+    sources = sorted(_sources(package), key=lambda source: (_unit_hash(source.name), source.name))
     seen: set[bytes] = set()
     count = 0
-    for name, read in names:
-        data = read()
-        digest = hashlib.sha256(data).digest()
-        image = None if digest in seen else _decoded(data)
-        seen.add(digest)
-        if image is None:
-            continue
-        for cut in _parts(name, image):
-            if count == most:
-                return
-            count += 1
-            yield cut
+    # Decoding is what takes long, and it runs outside the interpreter's lock.
+    for batch in _batches(sources, BATCH):
+        for digest, cuts in pool.map(_decoded_parts, batch):
+            for cut in () if digest in seen else cuts:
+                if count == most:
+                    return
+                count += 1
+                yield cut
+            seen.add(digest)
 
 
-def _sources(package: Path) -> Iterator[tuple[str, _Reader]]:
+def _decoded_parts(source: _Source) -> tuple[bytes, list[_Cut]]:
+    """Digest of a file, and what there is to see in it."""
+    data = source.content if source.content is not None else source.path.read_bytes()
+    image = _decoded(data)
+    return hashlib.sha256(data).digest(), [] if image is None else list(_parts(source.name, image))
+
+
+def _sources(package: Path) -> Iterator[_Source]:
     largest: dict[Path, Path] = {}
     for path in sorted(package.rglob("*")):
         if path.is_symlink() or not path.is_file():
@@ -214,24 +232,16 @@ def _sources(package: Path) -> Iterator[tuple[str, _Reader]]:
         if path.suffix == ".rcc":
             for inner, data in read_resources(path):
                 if Path(inner).suffix in SUFFIXES and not PARTS.search(inner):
-                    yield f"{package.name}/{path.name}/{inner}", _Reader(data)
+                    yield _Source(f"{package.name}/{path.name}/{inner}", path, data)
         elif path.suffix.lower() in SUFFIXES and not PARTS.search(name):
             if path.parent.name == "images" and path.parent.parent.name == "contents":
                 # One wallpaper in several sizes.
                 other = largest.get(path.parent, path)
                 largest[path.parent] = max(path, other, key=lambda file: (file.stat().st_size, file))
             else:
-                yield name, _Reader(path)
+                yield _Source(name, path)
     for path in largest.values():
-        yield path.relative_to(package.parent).as_posix(), _Reader(path)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    source: Path | bytes
-
-    def __call__(self) -> bytes:
-        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+        yield _Source(path.relative_to(package.parent).as_posix(), path)
 
 
 def _decoded(data: bytes) -> Image.Image | None:
@@ -247,7 +257,7 @@ def _decoded(data: bytes) -> Image.Image | None:
                 return file.convert("RGB")
             rgba = file.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 
@@ -267,8 +277,8 @@ def _parts(name: str, image: Image.Image) -> Iterator[_Cut]:
             yield _Cut(f"{name}#{number}", group, number == 0, cut.size, cut)
 
 
-def _batches(cuts: Iterable[_Cut], size: int) -> Iterator[list[_Cut]]:
-    iterator = iter(cuts)
+def _batches(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(things)
     return iter(lambda: list(islice(iterator, size)), [])
 
 

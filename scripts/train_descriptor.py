@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from scripts.descriptor_pictures import composition, open_pictures, save_pictures
+from scripts.descriptor_pictures import MOST_PER_PACKAGE, composition, open_pictures, save_pictures
 from scripts.descriptor_training import LOG, Plan, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
 from twinlens.models.copy_descriptor import CopyNetwork
@@ -31,7 +31,7 @@ def main() -> None:
     cache = run / "pictures"
     if not (cache / "names.json").exists():
         plain = load_model(efficientnet.NAME, device="cpu")
-        save_pictures(arguments.packages, cache, plain)
+        save_pictures(arguments.packages, cache, plain, arguments.most)
     pictures = open_pictures(cache)
     print(composition(pictures), flush=True)
     plan = Plan(steps=arguments.steps, size=arguments.size, side=arguments.side, seed=arguments.seed)
@@ -62,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=Plan.size)
     parser.add_argument("--side", type=int, default=Plan.side)
     parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--most", type=int, default=MOST_PER_PACKAGE, help="pictures of one package")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=1, help="processes that edit pictures")
     parser.add_argument("--install", action="store_true")
