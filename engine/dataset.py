@@ -480,29 +480,35 @@ class Dataset:
         """Clusters of twins, largest first.
 
         Args:
-            threshold: in (0, 1]; the model's default if None.
+            threshold: in (0, 1]; the model's default if None. Hashes have a range of their own: with
+                them alone there is no threshold to choose.
             linkage: complete, star or single.
             rules: which copy is kept, the first rule decides first.
-            evidence: embedding, or any to let near-equal hashes count as well.
+            evidence: embedding; hash; or any, to let near-equal hashes count as well.
             max_pairs: refuse thresholds with more pairs than this.
 
         Raises:
             InvalidValue: a threshold, linkage or rule that is not served.
             TooManyPairs: so low a threshold that its pairs explode.
         """
+        chosen = self.threshold_of(threshold, evidence)
         snapshot = self._with_evidence(EvidenceMode(evidence))
         with self._catalog.reading():
-            return duplicates.find_clusters(
-                snapshot, self._checked(threshold), Linkage(linkage), rules, max_pairs=max_pairs
-            )
+            return duplicates.find_clusters(snapshot, chosen, Linkage(linkage), rules, max_pairs=max_pairs)
 
-    def pairs(self, threshold: float | None = None) -> Iterator[Pair]:
-        """Every pair of images at or above a threshold, once, streamed."""
-        return duplicates.iterate_pairs(self.snapshot(), self._checked(threshold))
+    def pairs(
+        self, threshold: float | None = None, evidence: EvidenceMode | str = EvidenceMode.EMBEDDING
+    ) -> Iterator[Pair]:
+        """Every pair of images that some evidence makes twins at a threshold, once, streamed."""
+        chosen = self.threshold_of(threshold, evidence)
+        return duplicates.iterate_pairs(self._with_evidence(EvidenceMode(evidence)), chosen)
 
-    def count_pairs(self, threshold: float | None = None) -> int:
+    def count_pairs(
+        self, threshold: float | None = None, evidence: EvidenceMode | str = EvidenceMode.EMBEDDING
+    ) -> int:
         """How many pairs `pairs` yields."""
-        return duplicates.count_pairs(self.snapshot(), self._checked(threshold))
+        chosen = self.threshold_of(threshold, evidence)
+        return duplicates.count_pairs(self._with_evidence(EvidenceMode(evidence)), chosen)
 
     def refuse_too_many_pairs(self, threshold: float, limit: int) -> None:
         """Refuse a threshold with more pairs of images than `limit`; below the kept pairs, as estimated.
@@ -512,6 +518,26 @@ class Dataset:
             InvalidValue: copies alone make more pairs, so that no threshold helps.
         """
         duplicates.refuse_too_many_pairs(self.snapshot(), self._checked(threshold), limit)
+
+    def threshold_of(
+        self, threshold: float | None, evidence: EvidenceMode | str = EvidenceMode.EMBEDDING
+    ) -> float:
+        """The threshold that a question is answered at: the given one, else what the evidence has.
+
+        Raises:
+            InvalidValue: outside (0, 1], no such evidence, or a threshold for hashes alone.
+        """
+        modes = [mode.value for mode in EvidenceMode]
+        if evidence not in modes:
+            raise InvalidValue(f"no evidence is named {str(evidence)!r}: choose from {', '.join(modes)}")
+        if evidence != EvidenceMode.HASH:
+            return self._checked(threshold)
+        if threshold not in (None, 1.0):
+            raise InvalidValue(
+                f"threshold {threshold:g} is of similarities, and hashes have a range of their own: leave it "
+                "out, or ask for the evidence any"
+            )
+        return 1.0
 
     def uniqueness(self) -> list[Uniqueness]:
         """How unique each image is: most unique first, images without a score last, ties by id."""
@@ -634,7 +660,8 @@ class Dataset:
         if is_writable(self.folder):
             with self._writing():
                 establish_hashes(self._catalog, DecodeLimits())
-        return replace(self.snapshot(), linked=frozenset(linked_units(self.snapshot())))
+        snapshot = self.snapshot()
+        return replace(snapshot, linked=frozenset(linked_units(snapshot)))
 
     def _checked(self, threshold: float | None) -> float:
         value = self.default_threshold if threshold is None else threshold

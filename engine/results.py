@@ -38,10 +38,12 @@ class EvidenceMode(StrEnum):
     """Which evidence makes two images twins.
 
     embedding: similarity at or above the threshold; identical bytes or pixels are similar 1.
+    hash: near-equal hashes or similarity 1, as identical bytes, pixels or rows have it.
     any: near-equal hashes as well, whatever the similarity.
     """
 
     EMBEDDING = "embedding"
+    HASH = "hash"
     ANY = "any"
 
 

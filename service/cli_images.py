@@ -52,7 +52,8 @@ MaxPairsOption = Annotated[
 ]
 LinkageOption = Annotated[Linkage, typer.Option("--linkage", help="How pairs become clusters.")]
 EvidenceOption = Annotated[
-    EvidenceMode, typer.Option("--evidence", help="any: near-equal hashes make twins as well.")
+    EvidenceMode,
+    typer.Option("--evidence", help="What makes twins: similarity, near-equal hashes, or any of both."),
 ]
 KeepOption = Annotated[
     str, typer.Option("--keep", help=f"Rules that choose the copy to keep, of {', '.join(RULE_FORMS)}.")
@@ -100,10 +101,10 @@ def run(
     with indexed(
         [folder], place, model, device, precision, options, quiet=json, allow_private_urls=allow_private_urls
     ) as (data, reports):
-        chosen = data.default_threshold if threshold is None else threshold
-        clusters = data.duplicates(chosen, linkage=linkage, rules=_rules(keep), evidence=evidence)
+        chosen = data.threshold_of(threshold, evidence)
+        clusters = data.duplicates(threshold, linkage=linkage, rules=_rules(keep), evidence=evidence)
         scores = data.uniqueness()
-        source = documents.threshold_source(data, threshold)
+        source = documents.threshold_source(data, threshold, evidence)
         summary = run_summary(data, chosen, source, linkage, clusters, scores, reports)
         if report is not None:
             _write_report(report, summary)
@@ -157,9 +158,9 @@ def duplicates(
 ) -> None:
     """Print clusters of twins."""
     with _open(dataset) as data:
-        chosen = data.default_threshold if threshold is None else threshold
+        chosen = data.threshold_of(threshold, evidence)
         clusters = data.duplicates(
-            chosen, linkage=linkage, rules=_rules(keep), evidence=evidence, max_pairs=max_pairs
+            threshold, linkage=linkage, rules=_rules(keep), evidence=evidence, max_pairs=max_pairs
         )
         if (kind := format_of(format, out, json=json)) is None:
             console.print_clusters(clusters, chosen)
@@ -171,7 +172,7 @@ def duplicates(
                 model=data.description.name,
                 dataset=str(data.folder),
                 images=len(data),
-                threshold_source=documents.threshold_source(data, threshold),
+                threshold_source=documents.threshold_source(data, threshold, evidence),
             )
             with opened_output(out, kind) as file:
                 output.write_json(document, file)
@@ -184,6 +185,7 @@ def duplicates(
 def pairs(
     dataset: DatasetOption,
     threshold: ThresholdOption = None,
+    evidence: EvidenceOption = EvidenceMode.EMBEDDING,
     max_pairs: MaxPairsOption = MAX_PAIRS,
     format: FormatOption = None,
     out: OutOption = None,
@@ -191,11 +193,11 @@ def pairs(
 ) -> None:
     """Write every pair of images at or above a threshold."""
     with _open(dataset) as data:
-        chosen = data.default_threshold if threshold is None else threshold
+        chosen = data.threshold_of(threshold, evidence)
         data.refuse_too_many_pairs(chosen, max_pairs)
         kind = format_of(format, out, json=json) or Format.CSV
         with opened_output(out, kind) as file:
-            output.write_table(output.pair_rows(data.pairs(chosen)), output.PAIRS, kind.value, file)
+            output.write_table(output.pair_rows(data.pairs(threshold, evidence)), output.PAIRS, kind.value, file)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.results import EvidenceMode
 from twinlens.service.output import (
     UNIQUENESS,
     Column,
@@ -166,8 +167,12 @@ def thresholds(description: ModelDescription) -> dict[str, Any]:
     return asdict(description.points)
 
 
-def threshold_source(dataset: Dataset, asked: float | None) -> str:
+def threshold_source(
+    dataset: Dataset, asked: float | None, evidence: EvidenceMode = EvidenceMode.EMBEDDING
+) -> str:
     """Where the threshold of an answer comes from."""
+    if evidence is EvidenceMode.HASH:
+        return "hashes"
     return dataset.threshold_source if asked is None else "asked for"
 
 

@@ -120,6 +120,16 @@ def test_hashes_as_evidence(data: Path) -> None:
     assert found == {"bytes", "hash"}
 
 
+def test_hashes_alone_have_no_threshold(data: Path) -> None:
+    document = json.loads(twinlens("duplicates", "--dataset", data, "--evidence", "hash", "--json"))
+    assert {c["evidence"] for c in document["clusters"]} == {"bytes", "hash"}
+    assert document["threshold_source"] == "hashes"
+    rows = csv.DictReader(io.StringIO(twinlens("pairs", "--dataset", data, "--evidence", "hash")))
+    assert {row["evidence"] for row in rows} == {"bytes", "hash"}
+    refused = twinlens("duplicates", "--dataset", data, "--evidence", "hash", "--threshold", "0.9", code=2)
+    assert "hashes have a range of their own" in refused
+
+
 def test_pairs_have_four_columns_first(data: Path, tmp_path: Path) -> None:
     out = twinlens("pairs", "--dataset", data, "--threshold", "0.9", "--format", "csv")
     header, *rows = list(csv.reader(io.StringIO(out)))
