@@ -197,7 +197,9 @@ def pairs(
         data.refuse_too_many_pairs(chosen, max_pairs)
         kind = format_of(format, out, json=json) or Format.CSV
         with opened_output(out, kind) as file:
-            output.write_table(output.pair_rows(data.pairs(threshold, evidence)), output.PAIRS, kind.value, file)
+            output.write_table(
+                output.pair_rows(data.pairs(threshold, evidence)), output.PAIRS, kind.value, file
+            )
 
 
 @app.command()

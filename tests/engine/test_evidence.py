@@ -105,7 +105,7 @@ def test_clusters_keep_their_promise_over_the_chosen_evidence(
 def test_any_finds_what_either_sees(dataset: Dataset) -> None:
     pairs = {
         mode: {
-            (p.id_a, p.id_b)
+            (p.path_a, p.path_b)
             for p in dataset.pairs(None if mode is EvidenceMode.HASH else THRESHOLD, mode)
         }
         for mode in EvidenceMode
