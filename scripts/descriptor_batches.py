@@ -53,14 +53,15 @@ class Steps(Dataset[Batch]):
     """The batches of all steps."""
 
     def __init__(
-        self, pictures: Pictures, chosen: NDArray[np.int64], size: int, side: int, seed: int
+        self, pictures: Pictures, chosen: NDArray[np.int64], size: int, sides: Sequence[int], seed: int
     ) -> None:
         self._pictures, self._chosen = pictures, chosen
-        self._size, self._side, self._seed = size, side, seed
+        self._size, self._sides, self._seed = size, sides, seed
         self._near = nearest(pictures.features[chosen])
 
     def __getitem__(self, step: int) -> Batch:
         chance = Random(f"{self._seed} step {step}")
+        side = chance.choice(self._sides)
         members = self._members(chance)
         ids = [int(self._chosen[member]) for member in members]
         scenes = [chance.getrandbits(48) if number % GROUP == 0 else 0 for number in range(len(ids))]
@@ -68,10 +69,10 @@ class Steps(Dataset[Batch]):
         for number, index in enumerate(ids):
             own = Random(f"{self._seed} step {step} {number}")
             image = self._pictures.image(index)
-            plain.append(self._square(anchored(image, own)))
+            plain.append(_square(anchored(image, own), side))
             for copies in edited:
                 shared = scenes[number - number % GROUP] if own.random() < SHARED_SCENE else None
-                copies.append(self._square(edit(image, own, self.stranger, shared)))
+                copies.append(_square(edit(image, own, self.stranger, shared), side))
         return Batch(
             torch.tensor(ids), _stacked(plain), _stacked([square for copies in edited for square in copies])
         )
@@ -92,9 +93,6 @@ class Steps(Dataset[Batch]):
         while len(members) < self._size:
             members[chance.randrange(len(self._chosen))] = None
         return list(members)
-
-    def _square(self, image: Image.Image) -> NDArray[np.uint8]:
-        return np.asarray(squashed(image, self._side))
 
 
 def anchored(image: Image.Image, chance: Random) -> Image.Image:
@@ -153,6 +151,10 @@ def _drawn(weighted: Sequence[tuple[_T, float]], chance: Random) -> _T:
     things, weights = zip(*weighted, strict=True)
     drawn: _T = chance.choices(things, weights)[0]
     return drawn
+
+
+def _square(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    return np.asarray(squashed(image, side))
 
 
 def _stacked(squares: list[NDArray[np.uint8]]) -> torch.Tensor:

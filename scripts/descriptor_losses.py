@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 TEMPERATURE = 0.05
-TEACHER_TEMPERATURE, STUDENT_TEMPERATURE = 0.08, 0.12
+TEACHER_TEMPERATURE, STUDENT_TEMPERATURE = 0.08, 0.05
+"""The student's is the lower one: what is alike needs not lie close, only closer than the rest."""
 SMALLEST_DISTANCE = 1e-4
 
 

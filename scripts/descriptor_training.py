@@ -11,6 +11,7 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Plan:
     Attributes:
         steps: how many.
         size: pictures in a step; each comes with its edited copies.
-        side: of the squares that the network sees, px.
+        sides: of the squares that the network sees, px; each step draws one, so that the network can be
+            run at any of them, and so that more steps fit into an hour.
         seed: of everything that is drawn.
         backbone_rate, head_rate: how far a step may move a tensor, as a share of its own size.
         spread_weight, likeness_weight: of these losses beside the contrast.
@@ -51,17 +53,17 @@ class Plan:
 
     steps: int = 1500
     size: int = 48
-    side: int = 160
+    sides: tuple[int, ...] = (160, 160, 128, 112)
     seed: int = 1
     backbone_rate: float = 1.5e-3
     head_rate: float = 3e-3
     spread_weight: float = 0.5
-    likeness_weight: float = 1.0
+    likeness_weight: float = 0.5
     memory: int = 3072
     warm_up: int = 20
     decay: float = 0.02
     saved_every: int = 25
-    validated_every: int = 200
+    validated_every: int = 300
 
 
 @dataclass
@@ -100,7 +102,7 @@ def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, wo
     kin = Kin(pictures)
     state = _resumed(plan, network, folder)
     network.train()
-    steps = Steps(pictures, chosen, plan.size, plan.side, plan.seed)
+    steps = Steps(pictures, chosen, plan.size, plan.sides, plan.seed)
     batches = DataLoader(
         steps,
         batch_size=None,
@@ -185,10 +187,13 @@ def _set_rates(plan: Plan, state: State) -> None:
 
 def _validated(plan: Plan, state: State, pictures: Pictures, tested: NDArray[np.int64]) -> dict[str, Any]:
     state.network.eval()
-    embed = network_embed(state.network, lambda image: squashed(image, plan.side))
-    scores = validate(embed, pictures, tested, plan.seed)
+    entry: dict[str, Any] = {"step": state.step}
+    for side in sorted(set(plan.sides)):
+        embed = network_embed(state.network, partial(squashed, side=side))
+        scores = validate(embed, pictures, tested, plan.seed)
+        entry[f"at {side} px"] = {name: round(value, 4) for name, value in asdict(scores).items()}
     state.network.train()
-    return {"step": state.step, **{name: round(value, 4) for name, value in asdict(scores).items()}}
+    return entry
 
 
 def _resumed(plan: Plan, network: CopyNetwork, folder: Path) -> State:

@@ -19,7 +19,13 @@ from torch.nn.functional import normalize
 from scripts import descriptor_pictures
 from scripts.descriptor_batches import Steps, edit, nearest
 from scripts.descriptor_edits import COLOURS, OVERLAYS, QUALITIES, SHAPES
-from scripts.descriptor_losses import contrast, likeness, spread
+from scripts.descriptor_losses import (
+    STUDENT_TEMPERATURE,
+    TEACHER_TEMPERATURE,
+    contrast,
+    likeness,
+    spread,
+)
 from scripts.descriptor_pictures import Pictures, open_pictures, save_pictures
 from scripts.descriptor_scenes import SCENES
 from scripts.descriptor_training import CHECKPOINT, LOG, Plan, train, whitened
@@ -30,7 +36,7 @@ from scripts.train_descriptor import export
 from twinlens.models import copy_descriptor, efficientnet, load_model
 from twinlens.models.copy_descriptor import CopyNetwork, read_network
 
-PLAN = Plan(steps=4, size=4, side=64, memory=8, warm_up=2, saved_every=2, validated_every=4)
+PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
 
 
@@ -217,8 +223,8 @@ def test_spread_falls_with_the_distance_to_the_nearest_stranger() -> None:
 
 def test_likeness_is_nothing_for_the_same_neighbourhoods() -> None:
     teacher, memory = unit(5, 32), unit(7, 32, seed=3)
-    wider = (0.12 / 0.08) ** 0.5  # a student whose cosines are wider by the ratio of temperatures
-    same = likeness(teacher * wider, teacher, memory * wider, memory)
+    scale = (STUDENT_TEMPERATURE / TEACHER_TEMPERATURE) ** 0.5
+    same = likeness(teacher * scale, teacher, memory * scale, memory)
     assert same == pytest.approx(0, abs=1e-5)
     assert likeness(unit(5, 32, seed=4), teacher, memory, memory) > 0.01
 
