@@ -167,7 +167,7 @@ def _in_file(architecture: str, path: Path) -> ClipFiles:
 def _require_architecture(architecture: str) -> None:
     architectures = open_clip.list_models()
     if architecture not in architectures:
-        known = [*architectures, "clip", "efficientnet_lite0"]
+        known = [*architectures, "clip", "efficientnet_lite0", "twinlens_copy512"]
         close = difflib.get_close_matches(architecture, known, n=5, cutoff=0.4)
         raise UnknownModel(
             f"no model or open_clip architecture is named {architecture!r}"

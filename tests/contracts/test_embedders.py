@@ -14,7 +14,14 @@ from tests.models.checkpoints import register, save_file_of, save_folder_of
 from twinlens.engine.types import Embedder, Embeddings, ModelDescription, Rgb, TextEmbedder
 from twinlens.models import load_model
 
-EMBEDDERS = ["colour_grid", "efficientnet_lite0", "clip_file", "clip_file_resnet", "clip_folder"]
+EMBEDDERS = [
+    "colour_grid",
+    "efficientnet_lite0",
+    "twinlens_copy512",
+    "clip_file",
+    "clip_file_resnet",
+    "clip_folder",
+]
 SINGLE_TOLERANCE = {"float32": 1e-6, "bfloat16": 2e-3, "float16": 5e-4}
 """How far a number of a row may move when the batch has another size, by precision."""
 

@@ -109,8 +109,17 @@ def test_device_and_precision_are_checked_before_anything_is_loaded(tmp_path: Pa
 
 
 def test_the_list_of_models_begins_with_the_plain_names() -> None:
-    assert [model.name for model in KNOWN_MODELS][:3] == ["auto", "clip", "efficientnet_lite0"]
-    assert [model.name for model in KNOWN_MODELS if not model.text_capable] == ["auto", "efficientnet_lite0"]
+    assert [model.name for model in KNOWN_MODELS][:4] == [
+        "auto",
+        "clip",
+        "efficientnet_lite0",
+        "twinlens_copy512",
+    ]
+    assert [model.name for model in KNOWN_MODELS if not model.text_capable] == [
+        "auto",
+        "efficientnet_lite0",
+        "twinlens_copy512",
+    ]
 
 
 def test_cuda_is_never_replaced_in_silence() -> None:

@@ -1,0 +1,137 @@
+"""The copy descriptor sees through edits that the plain backbone does not, and refuses other weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file, save_file
+
+from twinlens.engine.errors import WeightsCorrupt, WeightsUnavailable
+from twinlens.engine.types import Embedder, Embeddings, Rgb, TextEmbedder
+from twinlens.models import copy_descriptor, load_model, weights
+from twinlens.models.copy_descriptor import CONSTANT_SHARE, SIDE, with_constant
+
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "hubble_deep_field", "retina")
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return load_model(copy_descriptor.NAME, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[Rgb]:
+    return [np.asarray(Image.fromarray(getattr(skimage.data, name)()).convert("RGB")) for name in PHOTOGRAPHS]
+
+
+def screenshot(image: Image.Image) -> Image.Image:
+    screen = Image.new("RGB", (image.width * 3 // 2, image.height * 3 // 2), "whitesmoke")
+    screen.paste("steelblue", (0, 0, screen.width, screen.height // 12))
+    screen.paste(image, (image.width // 4, image.height // 4))
+    return screen
+
+
+def small_crop(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    return image.crop((width // 5, height // 6, width * 4 // 5, height * 4 // 5))
+
+
+def right_ones(embedder: Embedder, photographs: list[Rgb], edited: list[Image.Image]) -> float:
+    """Share of edits that are nearest to their own picture, by the margin to the next."""
+    originals: Embeddings = embedder.embed_images(photographs)
+    cosines = embedder.embed_images([np.asarray(image) for image in edited]) @ originals.T
+    return float(np.mean(cosines.argmax(axis=1) == np.arange(len(photographs))))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [screenshot, small_crop, ImageOps.mirror, ImageOps.invert, lambda image: image.rotate(90, expand=True)],
+    ids=["screenshot", "crop", "mirrored", "inverted", "quarter turn"],
+)
+def test_edits_are_seen_through(embedder: Embedder, photographs: list[Rgb], edit: object) -> None:
+    assert callable(edit)
+    edited = [edit(Image.fromarray(picture)) for picture in photographs]
+    assert right_ones(embedder, photographs, edited) == 1
+
+
+def test_a_constant_raises_cosines_and_keeps_their_order() -> None:
+    rows = torch.nn.functional.normalize(torch.randn(6, 9, generator=torch.Generator().manual_seed(1)), dim=1)
+    raised = with_constant(rows, 0.3)
+    assert torch.allclose(raised.norm(dim=1), torch.ones(6))
+    assert torch.allclose(raised @ raised.T, 0.3 + 0.7 * rows @ rows.T, atol=1e-6)
+
+
+def test_the_constant_is_in_every_row(embedder: Embedder, photographs: list[Rgb]) -> None:
+    rows = embedder.embed_images(photographs)
+    assert rows.shape == (len(photographs), 512)
+    assert np.allclose(rows[:, -1], CONSTANT_SHARE**0.5, atol=1e-5)
+
+
+def test_prepared_pictures_are_whole_small_squares(embedder: Embedder) -> None:
+    wide = np.zeros((40, 400, 3), np.uint8)
+    wide[:, :20] = 255
+    prepared = embedder.prepare(wide)
+    assert prepared.shape == (SIDE, SIDE, 3) and prepared.dtype == np.uint8
+    assert prepared[:, :6].min() > 250 and prepared[:, SIDE // 16 :].max() < 5
+
+
+def test_it_is_an_image_model(embedder: Embedder) -> None:
+    description = embedder.description
+    assert not description.text_capable and not isinstance(embedder, TextEmbedder)
+    assert description.decode.min_side == SIDE and description.dim == 512
+
+
+def test_bfloat16_keeps_photographs_where_they_are(embedder: Embedder, photographs: list[Rgb]) -> None:
+    exact = embedder.embed_images(photographs)
+    narrow = load_model(copy_descriptor.NAME, device="cpu", precision="bfloat16").embed_images(photographs)
+    assert (exact * narrow).sum(axis=1).min() > 0.995
+    assert np.abs(exact @ exact.T - narrow @ narrow.T).max() < 0.02
+
+
+def test_weights_are_small_and_their_log_is_beside_them() -> None:
+    assert copy_descriptor.WEIGHTS.stat().st_size <= 10_000_000
+    state = load_file(copy_descriptor.WEIGHTS)
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16}
+    assert weights.digest(state) == copy_descriptor.WEIGHTS_DIGEST
+    entries = [
+        json.loads(line)
+        for line in copy_descriptor.WEIGHTS.with_suffix(".log.jsonl").read_text().splitlines()
+    ]
+    assert entries[-1]["step"] == entries[0]["plan"]["steps"] and entries[-1]["uap"] > entries[1]["uap"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 0.5, 0.999])
+def test_truncated_weights_are_corrupt(kept: float, tmp_path: Path) -> None:
+    whole = copy_descriptor.WEIGHTS.read_bytes()
+    (tmp_path / "w.safetensors").write_bytes(whole[: int(kept * len(whole)) if kept < 1 else 1])
+    with pytest.raises(WeightsCorrupt, match=r"w\.safetensors"):
+        copy_descriptor.load(device="cpu", precision="float32", path=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("change", ["one value", "one name less"])
+def test_other_weights_are_corrupt(change: str, tmp_path: Path) -> None:
+    state = load_file(copy_descriptor.WEIGHTS)
+    if change == "one value":
+        state["projection.bias"][0] += 1e-2
+    else:
+        del state["projection.bias"]
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsCorrupt, match="holds other weights"):
+        copy_descriptor.load(device="cpu", precision="float32", path=tmp_path / "w.safetensors")
+
+
+def test_missing_weights_are_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="no file"):
+        copy_descriptor.load(device="cpu", precision="float32", path=tmp_path / "w.safetensors")
+
+
+def test_the_same_picture_gives_the_same_bytes(embedder: Embedder, photographs: list[Rgb]) -> None:
+    digests = {hashlib.sha256(embedder.embed_images(photographs).tobytes()).digest() for _ in range(2)}
+    assert len(digests) == 1
