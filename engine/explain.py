@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +61,7 @@ def explain_pair(
         phash_distance=phash,
         chain=tuple(_ends_named(snapshot, chain, first, second)),
         blocking_pair=blocking,
-        points={k: v for k, v in asdict(snapshot.description.points).items() if k != "measured"},
+        points=snapshot.description.points.thresholds,
     )
 
 

@@ -56,12 +56,22 @@ class OperatingPoints:
         default: clearly the same picture, edited.
         loose: worth a look.
         measured: False means uncalibrated: a guess until measured on labelled pairs.
+        precision: at strict, default and loose, where it was measured: the share of the pairs of an
+            edited copy and another image that are a copy and its original.
+        recall: likewise: the share of the copies whose original is found.
     """
 
     strict: float
     default: float
     loose: float
     measured: bool
+    precision: tuple[float, float, float] | None = None
+    recall: tuple[float, float, float] | None = None
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The three, by name, the highest first."""
+        return {"strict": self.strict, "default": self.default, "loose": self.loose}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,11 @@ class ModelDescription:
         """Read what `to_json` wrote."""
         fields = json.loads(text)
         fields["decode"] = DecodePolicy(**fields["decode"])
-        fields["points"] = OperatingPoints(**fields["points"])
+        points = fields["points"]
+        for share in ("precision", "recall"):
+            if points.get(share) is not None:
+                points[share] = tuple(points[share])
+        fields["points"] = OperatingPoints(**points)
         return cls(**fields)
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from twinlens.engine.errors import WeightsCorrupt
-from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
-from twinlens.models import efficientnet, weights
+from twinlens.engine.types import DecodePolicy, ModelDescription, Prepared, Rgb
+from twinlens.models import efficientnet, points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
 
@@ -50,7 +50,7 @@ DESCRIPTION = ModelDescription(
     licence="Apache-2.0",
     text_capable=False,
     isolation=None,
-    points=OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=False),
+    points=points.COPY_DESCRIPTOR,
     floor=0.76,
     weights_digest=WEIGHTS_DIGEST,
 )

@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from twinlens.engine.errors import WeightsCorrupt, WeightsUnavailable
-from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
-from twinlens.models import weights
+from twinlens.engine.types import DecodePolicy, ModelDescription, Prepared, Rgb
+from twinlens.models import points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
 
@@ -51,7 +51,7 @@ DESCRIPTION = ModelDescription(
     text_capable=False,
     # Measured by scripts/measure_points.py, alike in float32 and bfloat16.
     isolation=0.457,
-    points=OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=True),
+    points=points.EFFICIENTNET,
     floor=0.76,
     weights_digest=WEIGHTS_DIGEST,
 )

@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from twinlens.engine.errors import WeightsUnavailable
-from twinlens.engine.types import Embedder
+from twinlens.engine.types import Embedder, OperatingPoints
+from twinlens.models import points
 
 EMBEDDED = "efficientnet_lite0"
 COPY_DESCRIPTOR = "twinlens_copy512"
@@ -22,23 +23,29 @@ class KnownModel:
         name: what `load_model` takes; words in capitals stand for the user's own.
         summary: what it is.
         text_capable: True if it embeds texts as well.
+        points: its thresholds, where it has measured ones.
     """
 
     name: str
     summary: str
     text_capable: bool
+    points: OperatingPoints | None = None
 
 
 KNOWN_MODELS = (
     KnownModel("auto", "clip where its weights can be had, else efficientnet_lite0", text_capable=False),
     KnownModel("clip", f"the default CLIP model, {ALIASES['clip']} (MIT)", text_capable=True),
     KnownModel(
-        EMBEDDED, "ImageNet features, installed with TwinLens, no download (Apache-2.0)", text_capable=False
+        EMBEDDED,
+        "ImageNet features, installed with TwinLens, no download (Apache-2.0)",
+        text_capable=False,
+        points=points.EFFICIENTNET,
     ),
     KnownModel(
         COPY_DESCRIPTOR,
         "trained to find edited copies, installed with TwinLens, no download (Apache-2.0)",
         text_capable=False,
+        points=points.COPY_DESCRIPTOR,
     ),
     KnownModel(
         "ARCH/TAG", "any architecture and tag of open_clip, for example ViT-L-14/openai", text_capable=True

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from twinlens.engine.leaks import Leaks
     from twinlens.engine.results import Cluster, Explanation, Member, Neighbour, Uniqueness
     from twinlens.engine.subset import Subset
+    from twinlens.engine.types import OperatingPoints
     from twinlens.models import KnownModel
     from twinlens.service.curation_answers import Applied
     from twinlens.service.keys import Key, NewKey
@@ -319,11 +320,25 @@ def print_written(
 
 
 def print_models(models: Sequence[KnownModel]) -> None:
-    """Model names and what they are."""
+    """Model names, what they are, and where their thresholds lie."""
+    out = _out()
     table = Table("model", "text", "what it is", box=None, pad_edge=False)
     for model in models:
         table.add_row(escape(model.name), "yes" if model.text_capable else "no", escape(model.summary))
-    _out().print(table)
+    out.print(table)
+    out.print("\nThresholds (precision and recall where they were measured: docs/benchmarks.md)")
+    for model in models:
+        if model.points is not None:
+            out.print(f"{escape(model.name):<20} {_points(model.points)}")
+
+
+def _points(points: OperatingPoints) -> str:
+    shares = zip(points.precision or (), points.recall or (), strict=True)
+    measured = [f" ({precision:.2%}, {recall:.1%})" for precision, recall in shares] or [""] * 3
+    return ", ".join(
+        f"{name} {value:g}{share}"
+        for (name, value), share in zip(points.thresholds.items(), measured, strict=True)
+    )
 
 
 def print_info(document: Mapping[str, Any]) -> None:
