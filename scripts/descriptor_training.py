@@ -44,7 +44,10 @@ class Plan:
             run at any of them, and so that more steps fit into an hour.
         seed: of everything that is drawn.
         backbone_rate, head_rate: how far a step may move a tensor, as a share of its own size.
-        spread_weight, likeness_weight: of these losses beside the contrast.
+        spread_weight: of this loss beside the contrast.
+        likeness_weights: of this one, before and after `likeness_rises`: copies are brought together
+            first, while the rates are high, then kinds are.
+        likeness_rises: a step.
         memory: how many earlier pictures are further strangers.
         warm_up: steps until the rates are at their highest.
         decay: weight decay of AdamW.
@@ -58,7 +61,8 @@ class Plan:
     backbone_rate: float = 1.5e-3
     head_rate: float = 3e-3
     spread_weight: float = 0.5
-    likeness_weight: float = 0.5
+    likeness_weights: tuple[float, float] = (0.5, 2.0)
+    likeness_rises: int = 325
     memory: int = 3072
     warm_up: int = 20
     decay: float = 0.02
@@ -138,9 +142,8 @@ def take_step(plan: Plan, state: State, kin: Kin, batch: Batch) -> dict[str, flo
         "spread": spread(plain, memory, related, related_memory),
         "likeness": likeness(plain, teacher[batch.ids], memory, teacher[state.memory_ids]),
     }
-    total = (
-        losses["contrast"] + plan.spread_weight * losses["spread"] + plan.likeness_weight * losses["likeness"]
-    )
+    likeness_weight = plan.likeness_weights[state.step >= plan.likeness_rises]
+    total = losses["contrast"] + plan.spread_weight * losses["spread"] + likeness_weight * losses["likeness"]
     state.optimizer.zero_grad()
     torch.autograd.backward(total)
     state.optimizer.step()
