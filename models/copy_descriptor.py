@@ -20,6 +20,7 @@ from twinlens.engine.types import DecodePolicy, ModelDescription, Prepared, Rgb
 from twinlens.models import efficientnet, points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
+from twinlens.models.fusing import fuse_for
 
 NAME = "twinlens_copy512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
@@ -93,6 +94,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         # As in the backbone's own embedder: the first block loses most in a narrow precision.
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         self._network.rest.to(self.dtype)
+        fuse_for(self._network, device)
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""

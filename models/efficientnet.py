@@ -20,6 +20,7 @@ from twinlens.engine.types import DecodePolicy, ModelDescription, Prepared, Rgb
 from twinlens.models import points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
+from twinlens.models.fusing import fuse_for
 
 NAME = "efficientnet_lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -71,6 +72,8 @@ class EfficientNetEmbedder(TorchEmbedder):
         # fifth of the speed (scripts/measure_points.py prints how close the vectors stay).
         self._first = _channels_last(first.to(device=device))
         self._rest = _channels_last(rest.to(device=device, dtype=self.dtype))
+        fuse_for(self._first, device)
+        fuse_for(self._rest, device)
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""
