@@ -15,11 +15,13 @@ from scripts.quality_methods import Described, Rows
 from scripts.quality_scores import (
     Blocks,
     Figure,
+    Ranking,
     best_f1,
     curve,
     figures,
     rank,
     resamples,
+    shares_at,
     threshold_at,
     with_interval,
 )
@@ -79,6 +81,10 @@ def measured(truth: Truth, described: Described, seed: int) -> dict[str, object]
             },
             "best F1": asdict(f1),
             "threshold at 99 % precision": point,
+            "points": {
+                label: {"threshold": threshold, **_shares(rankings["others"], threshold)}
+                for label, threshold in described.points.items()
+            },
             "families": _families(copies, own, point, truth.originals, draws),
             "wrong pairs": [asdict(pair) for pair in _wrong_pairs(truth, copies, rows, references)],
         }
@@ -133,6 +139,11 @@ def _scene_numbers(items: Sequence[Item]) -> NDArray[np.intp]:
     return np.array(
         [-1 if item.scene is None else numbers.setdefault(item.scene, len(numbers)) for item in items]
     )
+
+
+def _shares(ranking: Ranking, threshold: float) -> dict[str, float]:
+    precision, recall = shares_at(ranking, threshold)
+    return {"precision": precision, "recall": recall}
 
 
 def _families(

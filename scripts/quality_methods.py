@@ -10,8 +10,8 @@ import importlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,11 +42,13 @@ class Described:
             has no default.
         clusters: places of the members of each cluster that the tool itself forms at that threshold; None
             where it forms none, or connected components.
+        points: its operating points by name, where it has some.
     """
 
     rows: Rows
     threshold: float | None = None
     clusters: list[list[int]] | None = None
+    points: Mapping[str, float] = field(default_factory=dict)
 
 
 class Method(Protocol):
@@ -87,7 +89,8 @@ class OurEmbedder:
                     [place[os.path.normpath(member.path)] for member in cluster.members]
                     for cluster in data.duplicates()
                 ]
-                return Described(rows, data.description.points.default, clusters)
+                points = data.description.points
+                return Described(rows, points.default, clusters, points.thresholds)
 
 
 class Hash:

@@ -89,6 +89,23 @@ def _tables(results: Sequence[Result]) -> Iterator[str]:
                 f"| {clusters['largest']:,} | {clusters['with a pair below']:.1%} |"
             )
     yield ""
+    yield from _points(results)
+
+
+def _points(results: Sequence[Result]) -> Iterator[str]:
+    known = [result for result in results if result["plain"].get("points")]
+    if not known:
+        return
+    yield "Operating points: precision and recall over the plain families, and over the harder ones:"
+    yield ""
+    yield "| | threshold | plain precision | plain recall | harder precision | harder recall |"
+    yield "|---|---|---|---|---|---|"
+    for result in known:
+        for name, point in result["plain"]["points"].items():
+            shares = [result[kind]["points"][name] for kind in SETS]
+            cells = (f"{each[share]:.2%}" for each in shares for share in ("precision", "recall"))
+            yield f"| {result['name']}, {name} | {point['threshold']:g} | {' | '.join(cells)} |"
+    yield ""
 
 
 def _semantics(results: Sequence[Result]) -> Iterator[str]:

@@ -103,6 +103,16 @@ def threshold_at(ranking: Ranking, wanted: float = PRECISION) -> float | None:
     return float(ranking.thresholds[reached[-1]]) if len(reached) else None
 
 
+def shares_at(ranking: Ranking, threshold: float) -> tuple[float, float]:
+    """Precision and recall at a threshold.
+
+    False pairs are counted down to the lowest true pair that the threshold admits.
+    """
+    precision, recall = curve(ranking)
+    admitted = int(np.count_nonzero(ranking.thresholds >= threshold))
+    return (float(precision[admitted - 1]), float(recall[admitted - 1])) if admitted else (1.0, 0.0)
+
+
 def resamples(groups: int, count: int, seed: int) -> Weights:
     """How often each group is drawn when as many are drawn with replacement, float64 [count, groups]."""
     generator = np.random.default_rng(seed)

@@ -122,7 +122,7 @@ def test_flat_pictures_have_no_hash_links(dataset: Dataset) -> None:
 
 def test_hashes_have_a_range_of_their_own(dataset: Dataset) -> None:
     assert dataset.threshold_of(None, "hash") == 1.0
-    with pytest.raises(InvalidValue, match="threshold 0.9 is of similarities"):
+    with pytest.raises(InvalidValue, match=r"threshold 0\.9 is of similarities"):
         dataset.duplicates(0.9, evidence="hash")
 
 
