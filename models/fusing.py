@@ -8,6 +8,7 @@ computes all of it at once. Values stay bit for bit what the separate steps give
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from timm.layers import Conv2dSame
@@ -28,19 +29,21 @@ class FusedConv(nn.Module):
     def __init__(self, conv: nn.Conv2d, *, activated: bool) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
-        self._stride, self._padding, self._groups = conv.stride, conv.padding, conv.groups
+        self._stride, self._groups = conv.stride, conv.groups
+        self._padding: Any = conv.padding
         self._kind, self._bounds = ("hardtanh", [0.0, 6.0]) if activated else ("none", [])
         self._same = same = isinstance(conv, Conv2dSame)
         # One-sided padding is padding on both sides for a kernel with one more row and column of zeros.
         wide = nn.functional.pad(conv.weight.detach(), (1, 0, 1, 0)) if same else conv.weight.detach()
+        self._wide: torch.Tensor
         self.register_buffer("_wide", wide, persistent=False)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Feature maps [n, out, side', side'] of maps [n, in, side, side]."""
-        weight, padding = self.weight, list(self._padding)  # type: ignore[arg-type]
+        weight, padding = self.weight, self._padding
         if self._same:
             total = self._total_padding(maps.shape[-1])
-            padding = [-(-total // 2)] * 2
+            padding = (-(-total // 2),) * 2
             weight = self._wide if total % 2 else weight
         fused: torch.Tensor = getattr(torch.ops.mkldnn, _OPERATOR)(
             maps, weight, self.bias, padding, self._stride, [1, 1], self._groups, self._kind, self._bounds, ""
@@ -54,14 +57,15 @@ class FusedConv(nn.Module):
 
 def fuse_for(module: nn.Module, device: str) -> None:
     """Fuse the convolutions of a network for inference, in place, where its device and this torch can."""
-    if device == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _OPERATOR):
+    has_onednn: Any = torch.backends.mkldnn.is_available
+    if device == "cpu" and has_onednn() and hasattr(torch.ops.mkldnn, _OPERATOR):
         fuse(module)
 
 
 def fuse(module: nn.Module) -> None:
     """Fuse the convolutions of a network on the CPU, in place; its types and memory format are final."""
     children = list(module.named_children())
-    for (name, child), (next_name, follower) in pairwise([*children, ("", None)]):
+    for (name, child), (next_name, follower) in pairwise([*children, ("", nn.Identity())]):
         if not isinstance(child, nn.Conv2d):
             fuse(child)
             continue

@@ -4,7 +4,7 @@ Ingest: a folder of 800 x 600 JPEGs cut from scikit-image's photographs. The lim
 alone and the bare model forward allow, each measured with all cores in the same run: on shared cores
 1 / (1 / decode + 1 / forward), on CUDA the smaller of the two. Joins: vectors with planted twins.
 Two sets, image matching and explore: see bench_leaks.py, bench_matching.py and bench_explore.py.
-What bench_quality.py wrote on the page stays there.
+What bench_folder.py and bench_quality.py wrote on the page stays there.
 Every figure is the median of several rounds, and the things compared take turns within a round.
 """
 
@@ -28,11 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.bench_explore import explore_section
+from scripts.bench_folder import HEADING as FOLDER
 from scripts.bench_leaks import leaks_section
 from scripts.bench_matching import matching_section
 from scripts.cuts import SEED, save_cuts
+from scripts.pages import section_of
 from scripts.processes import forget_peak, peak_mib, processor, resident_mib
-from scripts.quality_report import section_of
+from scripts.quality_report import HEADING as COPIES
 from twinlens import __version__, create_dataset, load_model
 from twinlens.engine.decode import decode
 from twinlens.engine.join import self_join
@@ -86,7 +88,8 @@ def main() -> None:
     print(text)
     if not options.quick:
         page = ROOT / "docs" / "benchmarks.md"
-        page.write_text(f"{text.rstrip()}\n\n{section_of(page.read_text())}".rstrip() + "\n")
+        kept = (section_of(page.read_text(), heading) for heading in (FOLDER, COPIES))
+        page.write_text("\n\n".join(part.strip() for part in (text, *kept) if part) + "\n")
 
 
 def parse() -> argparse.Namespace:

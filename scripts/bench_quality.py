@@ -24,9 +24,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from scripts.pages import with_section
 from scripts.quality_measure import WrongPair, measured
 from scripts.quality_methods import Fastdup, Method, named_model, own_embedder, peers
-from scripts.quality_report import section, with_section
+from scripts.quality_report import HEADING, section
 from scripts.quality_semantics import measured_semantics
 from scripts.quality_sheet import save_sheet
 from scripts.quality_truth import QUICK, SETS, Sizes, Truth, built
@@ -113,7 +114,7 @@ def main() -> None:
     print(text)
     if options.page is not None:
         page = options.page.read_text() if options.page.is_file() else ""
-        options.page.write_text(with_section(page, text))
+        options.page.write_text(with_section(page, HEADING, text))
 
 
 if __name__ == "__main__":

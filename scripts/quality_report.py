@@ -19,20 +19,6 @@ def section(results: Sequence[Result]) -> str:
     )
 
 
-def with_section(page: str, text: str) -> str:
-    """A page whose section of that heading is this text; it is the last one where it was not there."""
-    before, found, rest = f"\n{page}".partition(f"\n{HEADING}\n")
-    following = rest.find("\n## ") if found else -1
-    after = rest[following:] if following >= 0 else ""
-    return f"{before.strip()}\n\n{text.strip()}\n{after}"
-
-
-def section_of(page: str) -> str:
-    """That section of a page; nothing where there is none."""
-    _, found, rest = f"\n{page}".partition(f"\n{HEADING}\n")
-    return f"{HEADING}\n{rest.partition(chr(10) + '## ')[0]}" if found else ""
-
-
 def _introduction(result: Result) -> Iterator[str]:
     made = result["collection"]
     yield (

@@ -13,10 +13,11 @@ from PIL import Image
 
 from scripts import bench_quality
 from scripts.cuts import save_cuts
+from scripts.pages import section_of, with_section
 from scripts.quality_measure import measured
 from scripts.quality_methods import Described, opencv_hashes, own_embedder
 from scripts.quality_pictures import STAMPS, kin
-from scripts.quality_report import HEADING, section_of, with_section
+from scripts.quality_report import HEADING
 from scripts.quality_semantics import agreement
 from scripts.quality_truth import SETS, Sizes, Truth, built
 from tests.collections_of_pictures import fill, picture
@@ -111,7 +112,9 @@ def test_embedders_and_hashes_are_measured_and_written_down(
     assert result["clusters"]["kind"] == "its own" and result["clusters"]["with a pair below"] == 0
     assert path.with_name(f"{path.stem}-plain.jpg").is_file()
     text = page.read_text()
-    assert text.startswith("# Benchmarks\n\n## Ingest\n\nfast\n") and "| colour_grid |" in section_of(text)
+    assert text.startswith("# Benchmarks\n\n## Ingest\n\nfast\n") and "| colour_grid |" in section_of(
+        text, HEADING
+    )
     assert "colour_grid" in capsys.readouterr().out
 
 
@@ -138,6 +141,6 @@ def test_agreement_is_the_share_of_neighbours_of_the_same_kind() -> None:
 
 def test_a_section_takes_the_place_of_the_one_before() -> None:
     page = f"# Page\n\n## One\n\n1\n\n{HEADING}\n\nold\n\n## Two\n\n2\n"
-    new = with_section(page, f"{HEADING}\n\nnew\n")
-    assert new == page.replace("old", "new") and section_of(new).strip() == f"{HEADING}\n\nnew"
-    assert with_section("# Page\n", section_of(new)).strip().endswith("new")
+    new = with_section(page, HEADING, f"{HEADING}\n\nnew\n")
+    assert new == page.replace("old", "new") and section_of(new, HEADING).strip() == f"{HEADING}\n\nnew"
+    assert with_section("# Page\n", HEADING, section_of(new, HEADING)).strip().endswith("new")
