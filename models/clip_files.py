@@ -21,6 +21,7 @@ from open_clip.transform import PreprocessCfg
 
 from twinlens.engine.errors import UnknownModel, WeightsUnavailable
 from twinlens.models import hub
+from twinlens.models.registry import EMBEDDED, FAST, PLAIN
 
 CONFIG = "open_clip_config.json"
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -167,7 +168,7 @@ def _in_file(architecture: str, path: Path) -> ClipFiles:
 def _require_architecture(architecture: str) -> None:
     architectures = open_clip.list_models()
     if architecture not in architectures:
-        known = [*architectures, "clip", "efficientnet_lite0", "twinlens_copy512"]
+        known = [*architectures, "clip", EMBEDDED, FAST, PLAIN]
         close = difflib.get_close_matches(architecture, known, n=5, cutoff=0.4)
         raise UnknownModel(
             f"no model or open_clip architecture is named {architecture!r}"
@@ -182,5 +183,5 @@ def _with_advice(
         f"the weights of {name} are not on this machine: {error}. On a machine that reaches the hub, "
         f"download {filenames[0]} and {CONFIG} from {hub.page(repository)} into a folder, bring it here and "
         f"use `--model local-dir:FOLDER`{f', or {alone}' if alone else ''}; or use "
-        "`--model efficientnet_lite0`, which needs no download"
+        f"`--model {EMBEDDED}`, which needs no download"
     )

@@ -1,11 +1,14 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
-`scripts/train_descriptor.py` made its weights and `copy_descriptor.log.jsonl` beside them is its log.
+`scripts/train_descriptor.py` made its weights and `copy_descriptor.log.jsonl` beside them is its log. It was
+trained at several sizes at once, so that one network serves as two models: one that sees more, and one that is
+faster.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,45 +19,71 @@ from safetensors.torch import load_file
 from torch import nn
 
 from twinlens.engine.errors import WeightsCorrupt
-from twinlens.engine.types import DecodePolicy, ModelDescription, Prepared, Rgb
+from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
 from twinlens.models import efficientnet, points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
 from twinlens.models.fusing import fuse_for
 
-NAME = "twinlens_copy512"
+NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
 WEIGHTS_DIGEST = ""
 
-SIDE = 160
+SIDE, FAST_SIDE = 160, 112
 TRAINED_DIM = 511
 DIM = TRAINED_DIM + 1
-CONSTANT_SHARE = 0.5
 
-DESCRIPTION = ModelDescription(
-    name=NAME,
-    revision="1",
-    dim=DIM,
-    preprocess=json.dumps(
-        {
-            "appended_constant": CONSTANT_SHARE,
-            "interpolation": "bilinear",
-            "mean": [0.5, 0.5, 0.5],
-            "pooling": f"generalised mean, p = {efficientnet.POOLING_POWER:g}",
-            "resize_mode": "squash",
-            "size": [SIDE, SIDE],
-            "std": [0.5, 0.5, 0.5],
-        },
-        sort_keys=True,
-    ),
-    decode=DecodePolicy(min_side=SIDE),
-    licence="Apache-2.0",
-    text_capable=False,
-    isolation=None,
-    points=points.COPY_DESCRIPTOR,
-    floor=0.76,
-    weights_digest=WEIGHTS_DIGEST,
-)
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How large the network sees a picture, and how far its cosines are raised.
+
+    Attributes:
+        side: of the square, px.
+        constant: share of the appended constant in a vector's squared length.
+    """
+
+    side: int
+    constant: float
+
+
+SIGHTS = {NAME: Sight(SIDE, 0.5), FAST_NAME: Sight(FAST_SIDE, 0.5)}
+
+
+def _description(
+    name: str, points: OperatingPoints, floor: float, isolation: float | None
+) -> ModelDescription:
+    sight = SIGHTS[name]
+    return ModelDescription(
+        name=name,
+        revision="1",
+        dim=DIM,
+        preprocess=json.dumps(
+            {
+                "appended_constant": sight.constant,
+                "interpolation": "bilinear",
+                "mean": [0.5, 0.5, 0.5],
+                "pooling": f"generalised mean, p = {efficientnet.POOLING_POWER:g}",
+                "resize_mode": "squash",
+                "size": [sight.side, sight.side],
+                "std": [0.5, 0.5, 0.5],
+            },
+            sort_keys=True,
+        ),
+        decode=DecodePolicy(min_side=SIDE),
+        licence="Apache-2.0",
+        text_capable=False,
+        isolation=isolation,
+        points=points,
+        floor=floor,
+        weights_digest=WEIGHTS_DIGEST,
+    )
+
+
+DESCRIPTIONS = {
+    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.76, isolation=None),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.76, isolation=None),
+}
 
 
 class CopyNetwork(nn.Module):
@@ -89,8 +118,15 @@ class CopyDescriptorEmbedder(TorchEmbedder):
     expect them: order, distances and neighbours stay what they are.
     """
 
-    def __init__(self, network: CopyNetwork, device: str, precision: str) -> None:
-        super().__init__(DESCRIPTION, device, precision)
+    def __init__(
+        self,
+        network: CopyNetwork,
+        device: str,
+        precision: str,
+        description: ModelDescription = DESCRIPTIONS[NAME],
+    ) -> None:
+        super().__init__(description, device, precision)
+        self._sight = SIGHTS[description.name]
         # As in the backbone's own embedder: the first block loses most in a narrow precision.
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         self._network.rest.to(self.dtype)
@@ -98,11 +134,11 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""
-        return np.asarray(squashed(Image.fromarray(image), SIDE))
+        return np.asarray(squashed(Image.fromarray(image), self._sight.side))
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors [n, 512] of uint8 [n, 3, side, side]."""
-        return with_constant(self._network(pixels), CONSTANT_SHARE)
+        return with_constant(self._network(pixels), self._sight.constant)
 
 
 def squashed(image: Image.Image, side: int) -> Image.Image:
@@ -116,8 +152,8 @@ def with_constant(rows: torch.Tensor, share: float) -> torch.Tensor:
     return torch.cat([(1 - share) ** 0.5 * rows, constant], dim=1)
 
 
-def load(*, device: str, precision: str, path: Path = WEIGHTS) -> CopyDescriptorEmbedder:
-    """Load the model from the weights that are installed with it.
+def load(*, device: str, precision: str, name: str = NAME, path: Path = WEIGHTS) -> CopyDescriptorEmbedder:
+    """Load a model from the weights that are installed with it; both have the same.
 
     Raises:
         WeightsUnavailable: the file is missing.
@@ -127,7 +163,7 @@ def load(*, device: str, precision: str, path: Path = WEIGHTS) -> CopyDescriptor
     """
     place = choose_device(device)
     network = read_network(path, WEIGHTS_DIGEST)
-    return CopyDescriptorEmbedder(network, place, choose_precision(precision, place))
+    return CopyDescriptorEmbedder(network, place, choose_precision(precision, place), DESCRIPTIONS[name])
 
 
 def read_network(path: Path, digest: str | None) -> CopyNetwork:

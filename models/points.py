@@ -8,3 +8,5 @@ EFFICIENTNET = OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=T
 """By the share of false pairs: `scripts/measure_points.py`."""
 
 COPY_DESCRIPTOR = OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=False)
+
+FAST_DESCRIPTOR = OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=False)

@@ -9,8 +9,7 @@ from twinlens.engine.errors import WeightsUnavailable
 from twinlens.engine.types import Embedder, OperatingPoints
 from twinlens.models import points
 
-EMBEDDED = "efficientnet_lite0"
-COPY_DESCRIPTOR = "twinlens_copy512"
+EMBEDDED, FAST, PLAIN = "twinlens_copy512", "twinlens_fast512", "efficientnet_lite0"
 CLIP_ARCHITECTURE, CLIP_TAG = "ViT-B-32", "laion2b_s34b_b79k"
 ALIASES = {"clip": f"{CLIP_ARCHITECTURE}/{CLIP_TAG}"}
 
@@ -33,19 +32,25 @@ class KnownModel:
 
 
 KNOWN_MODELS = (
-    KnownModel("auto", "clip where its weights can be had, else efficientnet_lite0", text_capable=False),
+    KnownModel("auto", f"clip where its weights can be had, else {EMBEDDED}", text_capable=False),
     KnownModel("clip", f"the default CLIP model, {ALIASES['clip']} (MIT)", text_capable=True),
     KnownModel(
         EMBEDDED,
-        "ImageNet features, installed with TwinLens, no download (Apache-2.0)",
-        text_capable=False,
-        points=points.EFFICIENTNET,
-    ),
-    KnownModel(
-        COPY_DESCRIPTOR,
-        "trained to find edited copies, installed with TwinLens, no download (Apache-2.0)",
+        "finds edited copies, installed with TwinLens, no download (Apache-2.0)",
         text_capable=False,
         points=points.COPY_DESCRIPTOR,
+    ),
+    KnownModel(
+        FAST,
+        "the same network on smaller pictures: faster, and finds somewhat less",
+        text_capable=False,
+        points=points.FAST_DESCRIPTOR,
+    ),
+    KnownModel(
+        PLAIN,
+        "plain ImageNet features, installed with TwinLens, no download (Apache-2.0)",
+        text_capable=False,
+        points=points.EFFICIENTNET,
     ),
     KnownModel(
         "ARCH/TAG", "any architecture and tag of open_clip, for example ViT-L-14/openai", text_capable=True
@@ -95,14 +100,14 @@ def load_model(name: str = "auto", *, device: str = "auto", precision: str = "au
         name = resolution.name
         if resolution.notice:
             logging.getLogger(__name__).warning(resolution.notice)
-    if name == EMBEDDED:
+    if name == PLAIN:
         from twinlens.models import efficientnet
 
         return efficientnet.load(device=device, precision=precision)
-    if name == COPY_DESCRIPTOR:
+    if name in (EMBEDDED, FAST):
         from twinlens.models import copy_descriptor
 
-        return copy_descriptor.load(device=device, precision=precision)
+        return copy_descriptor.load(device=device, precision=precision, name=name)
     from twinlens.models import clip
 
     return clip.load(ALIASES.get(name, name), device=device, precision=precision)

@@ -18,6 +18,7 @@ EMBEDDERS = [
     "colour_grid",
     "efficientnet_lite0",
     "twinlens_copy512",
+    "twinlens_fast512",
     "clip_file",
     "clip_file_resnet",
     "clip_folder",

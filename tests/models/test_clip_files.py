@@ -81,9 +81,9 @@ def test_unknown_names_are_answered_with_known_ones(name: str, message: str) -> 
 @pytest.mark.parametrize(
     ("name", "ways"),
     [
-        ("ViT-B-32/laion2b_s34b_b79k", ["local-dir:FOLDER", "ViT-B-32@FILE", "efficientnet_lite0"]),
-        ("ViT-B-16-SigLIP/webli", ["local-dir:FOLDER", "efficientnet_lite0"]),
-        ("hf-hub:org/model", ["local-dir:FOLDER", "efficientnet_lite0"]),
+        ("ViT-B-32/laion2b_s34b_b79k", ["local-dir:FOLDER", "ViT-B-32@FILE", "twinlens_copy512"]),
+        ("ViT-B-16-SigLIP/webli", ["local-dir:FOLDER", "twinlens_copy512"]),
+        ("hf-hub:org/model", ["local-dir:FOLDER", "twinlens_copy512"]),
     ],
 )
 def test_what_cannot_be_had_says_what_to_do(

@@ -36,7 +36,7 @@ def test_auto_without_clip_is_the_embedded_model_and_says_why(
         resolution = resolve_auto()
         with caplog.at_level(logging.WARNING):
             embedder = load_model("auto", device="cpu")
-    assert resolution.name == embedder.description.name == "efficientnet_lite0"
+    assert resolution.name == embedder.description.name == "twinlens_copy512"
     assert resolution.notice is not None and "\n" not in resolution.notice
     assert endpoint in resolution.notice and "--model ViT-B-32@FILE" in resolution.notice
     assert [record.message for record in caplog.records] == [resolution.notice]
@@ -72,7 +72,7 @@ def test_clip_without_a_network_is_one_error_within_seconds(
     with silent() as endpoint:
         use_hub(monkeypatch, endpoint, tmp_path)
         start = time.monotonic()
-        with pytest.raises(WeightsUnavailable, match="efficientnet_lite0"):
+        with pytest.raises(WeightsUnavailable, match="twinlens_copy512"):
             load_model("clip")
     assert time.monotonic() - start < 8
 
@@ -109,16 +109,18 @@ def test_device_and_precision_are_checked_before_anything_is_loaded(tmp_path: Pa
 
 
 def test_the_list_of_models_begins_with_the_plain_names() -> None:
-    assert [model.name for model in KNOWN_MODELS][:4] == [
+    assert [model.name for model in KNOWN_MODELS][:5] == [
         "auto",
         "clip",
-        "efficientnet_lite0",
         "twinlens_copy512",
+        "twinlens_fast512",
+        "efficientnet_lite0",
     ]
     assert [model.name for model in KNOWN_MODELS if not model.text_capable] == [
         "auto",
-        "efficientnet_lite0",
         "twinlens_copy512",
+        "twinlens_fast512",
+        "efficientnet_lite0",
     ]
 
 
