@@ -1,8 +1,8 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made its weights and `copy_descriptor.log.jsonl` beside them is its log. It was
-trained at several sizes at once, so that one network serves as two models: one that sees more, and one that is
-faster.
+trained at several sizes at once, so that one network serves as two models: one that sees more, and one
+that is faster.
 """
 
 from __future__ import annotations
