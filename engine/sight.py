@@ -30,7 +30,7 @@ class Sight:
         low_information: flat, blank or nearly constant.
         pixel_digest: of the fully decoded pixels, where they were needed.
         hashes: bmh1 and phash, where they were asked for.
-        preview: WebP bytes.
+        preview: JPEG bytes.
         prepared: what the model takes.
     """
 
