@@ -105,10 +105,13 @@ class CopyNetwork(nn.Module):
         late: torch.Tensor = self.rest(early.to(next(self.rest.parameters()).dtype))
         return late
 
+    def pooled(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What is projected: unit rows, float32 [n, 1280], of uint8 [n, 3, side, side]."""
+        return nn.functional.normalize(efficientnet.pooled(self.maps(pixels)), dim=1)
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit vectors, float32 [n, 511], of uint8 [n, 3, side, side]."""
-        plain = nn.functional.normalize(efficientnet.pooled(self.maps(pixels)), dim=1)
-        return nn.functional.normalize(self.projection(plain), dim=1)
+        return nn.functional.normalize(self.projection(self.pooled(pixels)), dim=1)
 
 
 class CopyDescriptorEmbedder(TorchEmbedder):

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,12 +26,14 @@ from scripts.descriptor_batches import Batch, Steps
 from scripts.descriptor_losses import contrast, likeness, spread
 from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_validation import network_embed, validate
-from twinlens.models.copy_descriptor import CopyNetwork, squashed
+from twinlens.models.copy_descriptor import SIDE, CopyNetwork, squashed
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 SMALLEST_SCALE = 1e-3
-WHITENING = 0.35
+WHITENING, FINAL_WHITENING = 0.35, 0.3
+SMALLEST_VARIANCE = 1e-8
+ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,9 @@ def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, wo
                 _save(plan, state, folder)
             if state.step % plan.validated_every == 0 or state.step == plan.steps:
                 _write(log, _validated(plan, state, pictures, tested))
+        # What was saved goes on from before this.
+        evened_out(network, pictures, chosen)
+        _write(log, {"evened out": True, **_validated(plan, state, pictures, tested)})
     return network
 
 
@@ -156,14 +162,52 @@ def take_step(plan: Plan, state: State, kin: Kin, batch: Batch) -> dict[str, flo
 def whitened(network: CopyNetwork, features: NDArray[np.float16], network_rows: int) -> None:
     """Start the projection as a partial whitening of the plain features: their principal axes, evened out."""
     rows = torch.from_numpy(features.astype(np.float32))
+    axes, mean = principal_axes(rows, network_rows, WHITENING)
+    _project(network, axes, -axes @ mean, rows)
+
+
+def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> None:
+    """End with a partial whitening of the rows that were learnt, folded into the projection.
+
+    Training moves all rows to one side, where cosines of strangers are high and unlike: the losses compare
+    cosines with each other and see nothing of it. One threshold for all does.
+    """
+    rows = torch.cat(list(_pooled_rows(network, pictures, chosen)))
+    weight, bias = network.projection.weight.detach(), network.projection.bias.detach()
+    axes, mean = principal_axes(rows @ weight.T + bias, len(weight), FINAL_WHITENING)
+    _project(network, axes @ weight, axes @ (bias - mean), rows)
+
+
+def principal_axes(rows: torch.Tensor, count: int, power: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first principal axes of rows [n, dim], each divided by a power of its variance, and the mean.
+
+    With the power 0.5 that is whitening: all axes vary alike.
+    """
     mean = rows.mean(dim=0)
-    values, axes = torch.linalg.eigh(torch.cov((rows - mean).T))
-    values, axes = values[-network_rows:].flip(0), axes[:, -network_rows:].flip(1)
-    weight = (axes / values.clamp(min=1e-8) ** WHITENING).T
-    weight = weight / (rows @ weight.T - weight @ mean).norm(dim=1).mean()
+    variances, axes = torch.linalg.eigh(torch.cov((rows - mean).T))
+    variances, axes = variances[-count:].flip(0), axes[:, -count:].flip(1)
+    return (axes / variances.clamp(min=SMALLEST_VARIANCE) ** power).T, mean
+
+
+def _project(network: CopyNetwork, weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor) -> None:
+    """Set the projection, scaled so that rows come out about as long as 1."""
+    length = (rows @ weight.T + bias).norm(dim=1).mean()
     with torch.no_grad():
-        network.projection.weight.copy_(weight)
-        network.projection.bias.copy_(-weight @ mean)
+        network.projection.weight.copy_(weight / length)
+        network.projection.bias.copy_(bias / length)
+
+
+def _pooled_rows(
+    network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]
+) -> Iterator[torch.Tensor]:
+    for start in range(0, len(chosen), ROWS_AT_ONCE):
+        squares = [
+            squashed(pictures.image(index), SIDE) for index in chosen[start : start + ROWS_AT_ONCE].tolist()
+        ]
+        pixels = torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            rows = network.pooled(pixels)
+        yield rows.clone()
 
 
 def _optimizer(plan: Plan, network: CopyNetwork) -> torch.optim.AdamW:

@@ -28,13 +28,13 @@ from scripts.descriptor_losses import (
 )
 from scripts.descriptor_pictures import Pictures, open_pictures, save_pictures
 from scripts.descriptor_scenes import SCENES
-from scripts.descriptor_training import CHECKPOINT, LOG, Plan, train, whitened
+from scripts.descriptor_training import CHECKPOINT, LOG, Plan, evened_out, principal_axes, train, whitened
 from scripts.descriptor_validation import kinship, precision_scores
 from scripts.make_demo import photographs
 from scripts.qt_resources import read_resources
 from scripts.train_descriptor import export
 from twinlens.models import copy_descriptor, efficientnet, load_model
-from twinlens.models.copy_descriptor import CopyNetwork, read_network
+from twinlens.models.copy_descriptor import SIDE, CopyNetwork, read_network, squashed
 
 PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
@@ -263,6 +263,31 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(pictures: Pictures, 
     logs = [(tmp_path / name / LOG).read_text().splitlines() for name in ("whole", "halted")]
     whole_log, halted_log = ([{**json.loads(line), "seconds": 0} for line in log] for log in logs)
     assert whole_log == halted_log and whole_log[0]["plan"]["steps"] == 4
+
+
+def test_principal_axes_divided_by_their_deviations_are_a_whitening() -> None:
+    generator = torch.Generator().manual_seed(5)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
+    rows = torch.randn(500, 6, generator=generator) * torch.arange(1, 7) @ turn + 3
+    axes, mean = principal_axes(rows, 6, 0.5)
+    assert torch.allclose(torch.cov(((rows - mean) @ axes.T).T), torch.eye(6), atol=1e-3)
+    plain, _ = principal_axes(rows, 2, 0)
+    variances = ((rows - mean) @ plain.T).var(dim=0)
+    assert plain.shape == (2, 6) and variances[0] > variances[1] > torch.cov(rows.T).trace() / 6
+
+
+def test_evening_out_spreads_the_rows_of_strangers(pictures: Pictures) -> None:
+    network = fresh_network(pictures).eval()
+    with torch.no_grad():
+        network.projection.bias += 2 * network.projection.weight.norm(dim=1)
+    chosen = np.arange(len(pictures))
+    squares = [np.asarray(squashed(pictures.image(index), SIDE)) for index in chosen.tolist()]
+    pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        before = network(pixels)
+        evened_out(network, pictures, chosen)
+        after = network(pixels)
+    assert (before @ before.T).mean() > 0.5 > (after @ after.T).mean()
 
 
 class Stopping(CopyNetwork):
