@@ -24,7 +24,6 @@ from twinlens.models import hub
 from twinlens.models.registry import EMBEDDED, FAST, PLAIN
 
 CONFIG = "open_clip_config.json"
-HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 FOLDER_WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -107,7 +106,7 @@ def find_repository(architecture: str, tag: str) -> tuple[str, Sequence[str]]:
 
 def _alternatives(filename: str) -> Sequence[str]:
     if not filename:
-        return HUB_WEIGHTS
+        return hub.OPEN_CLIP_WEIGHTS
     return (str(Path(filename).with_suffix(".safetensors")), filename)
 
 
@@ -139,11 +138,11 @@ def _overrides(config: dict[str, Any]) -> dict[str, Any]:
 def _in_repository(repository: str) -> ClipFiles:
     name = f"hf-hub:{repository}"
     try:
-        checkpoint = hub.fetch(repository, HUB_WEIGHTS)
+        checkpoint = hub.fetch(repository, hub.OPEN_CLIP_WEIGHTS)
         if not (checkpoint.parent / CONFIG).is_file():
             hub.fetch(repository, (CONFIG,), revision=checkpoint.parent.name)
     except WeightsUnavailable as error:
-        raise _with_advice(name, repository, HUB_WEIGHTS, error) from error
+        raise _with_advice(name, repository, hub.OPEN_CLIP_WEIGHTS, error) from error
     return ClipFiles(name, f"local-dir:{checkpoint.parent}", checkpoint)
 
 

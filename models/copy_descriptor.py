@@ -20,10 +20,9 @@ from torch import nn
 
 from twinlens.engine.errors import WeightsCorrupt
 from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
-from twinlens.models import efficientnet, points, weights
+from twinlens.models import efficientnet, lite, points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
-from twinlens.models.fusing import fuse_for
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
@@ -93,9 +92,9 @@ class CopyNetwork(nn.Module):
     runs.
     """
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, first: nn.Module, rest: nn.Module) -> None:
         super().__init__()
-        self.first, self.rest = efficientnet.split(backbone)
+        self.first, self.rest = first, rest
         self.projection = nn.Linear(efficientnet.DIM, TRAINED_DIM)
 
     def maps(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -133,7 +132,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         # As in the backbone's own embedder: the first block loses most in a narrow precision.
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         self._network.rest.to(self.dtype)
-        fuse_for(self._network, device)
+        lite.fuse_for(self._network, device)
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""
@@ -185,7 +184,7 @@ def read_network(path: Path, digest: str | None) -> CopyNetwork:
         state: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsCorrupt(f"{path} cannot be read: {weights.one_line(error)}") from error
-    network = CopyNetwork(efficientnet.empty_backbone())
+    network = CopyNetwork(*lite.layers())
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = weights.digest(state)
     if shapes != wanted or digest not in (None, found):

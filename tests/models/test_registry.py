@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 from tests.models.checkpoints import register, save_file_of, save_folder_of
 from tests.models.hub_server import refusing, serve, silent, use_hub
 from twinlens.engine.errors import DeviceUnavailable, InvalidValue, UnknownModel, WeightsUnavailable
-from twinlens.models import KNOWN_MODELS, load_model, resolve_auto
+from twinlens.models import KNOWN_MODELS, hub, load_model, registry, resolve_auto
 from twinlens.models.clip_files import find_repository
 
 CLIP = "ViT-B-32/laion2b_s34b_b79k"
@@ -40,6 +41,22 @@ def test_auto_without_clip_is_the_embedded_model_and_says_why(
     assert resolution.notice is not None and "\n" not in resolution.notice
     assert endpoint in resolution.notice and "--model ViT-B-32@FILE" in resolution.notice
     assert [record.message for record in caplog.records] == [resolution.notice]
+
+
+def test_clip_is_where_open_clip_finds_it() -> None:
+    found = find_repository(registry.CLIP_ARCHITECTURE, registry.CLIP_TAG)
+    assert found == (registry.CLIP_REPOSITORY, hub.OPEN_CLIP_WEIGHTS)
+
+
+def test_auto_imports_no_library_of_models(tmp_path: Path) -> None:
+    code = (
+        "import sys; from twinlens import load_model; load_model('auto', device='cpu')\n"
+        "print([name for name in ('open_clip', 'timm') if name in sys.modules])"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout.strip() == "[]" and "twinlens_copy512" in run.stderr
 
 
 def test_auto_is_clip_where_the_hub_offers_it_and_downloads_nothing_yet(

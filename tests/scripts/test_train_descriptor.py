@@ -94,7 +94,7 @@ def stranger(_: Random) -> Image.Image:
 
 def fresh_network(pictures: Pictures) -> CopyNetwork:
     torch.manual_seed(0)
-    network = CopyNetwork(efficientnet.build(efficientnet.find_weights()))
+    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()))
     whitened(network, pictures.features, copy_descriptor.TRAINED_DIM)
     return network
 
