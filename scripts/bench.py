@@ -95,7 +95,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--model", default="twinlens_copy512")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000, help="images of one ingest round")
     parser.add_argument("--quick", action="store_true", help="skip the large sizes and write no file")
