@@ -26,7 +26,7 @@ from twinlens.models.embedder import TorchEmbedder
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "54a587415c963095a7a67cb6a442c57a77b1fe741f8562879c2f17f77ed41da0"
+WEIGHTS_DIGEST = "7a35a53aad73c177fcfbd9c88cae9ee2cef29fa4f58e4f30ad2b5301a9af8f09"
 
 SIDE, FAST_SIDE = 160, 112
 TRAINED_DIM = 511
