@@ -26,7 +26,7 @@ from twinlens.models.embedder import TorchEmbedder
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "7a35a53aad73c177fcfbd9c88cae9ee2cef29fa4f58e4f30ad2b5301a9af8f09"
+WEIGHTS_DIGEST = "ca30caf78ba2ea2ee893e2dd69f9492aa60f8f0169a2711209a56bcb5b1cb2b7"
 
 SIDE, FAST_SIDE = 160, 112
 TRAINED_DIM = 511
@@ -80,8 +80,8 @@ def _description(
 
 
 DESCRIPTIONS = {
-    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.76, isolation=None),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.76, isolation=None),
+    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.79, isolation=None),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.79, isolation=None),
 }
 
 

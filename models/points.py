@@ -7,6 +7,6 @@ from twinlens.engine.types import OperatingPoints
 EFFICIENTNET = OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=True)
 """By the share of false pairs: `scripts/measure_points.py`."""
 
-COPY_DESCRIPTOR = OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=False)
+COPY_DESCRIPTOR = OperatingPoints(strict=0.94, default=0.88, loose=0.84, measured=True)
 
-FAST_DESCRIPTOR = OperatingPoints(strict=0.93, default=0.86, loose=0.81, measured=False)
+FAST_DESCRIPTOR = OperatingPoints(strict=0.94, default=0.88, loose=0.84, measured=True)
