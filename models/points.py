@@ -1,8 +1,8 @@
 """Thresholds of the embedded models, as they were measured. Imports no model.
 
-Where thresholds lie was set by the share of false pairs that pass (`scripts/measure_points.py`): false pairs
-grow with the square of a collection. Precision and recall are those of `scripts/bench_quality.py` over the plain
-families of edits (docs/benchmarks.md).
+Where thresholds lie was set by the share of false pairs that pass (`scripts/measure_points.py`), since false
+pairs grow with the square of a collection. Precision and recall are those of `scripts/bench_quality.py` over
+the plain families of edits (docs/benchmarks.md).
 """
 
 from __future__ import annotations

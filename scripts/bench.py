@@ -4,7 +4,8 @@ Ingest: a folder of 800 x 600 JPEGs cut from scikit-image's photographs. The lim
 alone and the bare model forward allow, each measured with all cores in the same run: on shared cores
 1 / (1 / decode + 1 / forward), on CUDA the smaller of the two. Joins: vectors with planted twins.
 Two sets, image matching and explore: see bench_leaks.py, bench_matching.py and bench_explore.py.
-What bench_folder.py and bench_quality.py wrote on the page stays there.
+What bench_folder.py and bench_quality.py wrote on the page stays there, and so does what is said of wrong
+pairs.
 Every figure is the median of several rounds, and the things compared take turns within a round.
 """
 
@@ -35,6 +36,7 @@ from scripts.cuts import SEED, save_cuts
 from scripts.pages import section_of
 from scripts.processes import forget_peak, peak_mib, processor, resident_mib
 from scripts.quality_report import HEADING as COPIES
+from scripts.quality_report import WRONG_PAIRS as WRONG
 from twinlens import __version__, create_dataset, load_model
 from twinlens.engine.decode import decode
 from twinlens.engine.join import self_join
@@ -88,7 +90,7 @@ def main() -> None:
     print(text)
     if not options.quick:
         page = ROOT / "docs" / "benchmarks.md"
-        kept = (section_of(page.read_text(), heading) for heading in (FOLDER, COPIES))
+        kept = (section_of(page.read_text(), heading) for heading in (FOLDER, COPIES, WRONG))
         page.write_text("\n\n".join(part.strip() for part in (text, *kept) if part) + "\n")
 
 

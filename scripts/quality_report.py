@@ -8,6 +8,8 @@ from typing import Any
 Result = Mapping[str, Any]
 
 HEADING = "## Finding copies"
+WRONG_PAIRS = "## What the default takes for copies"
+"""Written by hand, from the sheets of wrong pairs."""
 SETS = {"plain": "plain families", "hard": "harder families"}
 
 
