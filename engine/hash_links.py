@@ -20,8 +20,12 @@ from twinlens.engine.hashing import Hashes, image_hashes
 from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.snapshot import Snapshot
 
-BMH1_RANGE = 19
-"""Differing bits of 968 up to which two images are linked: 2 %."""
+PHASH_RANGE = 4
+"""Differing bits of 64 up to which two images are linked.
+
+Among 4,400 edited copies and 2,600 other pictures that gives 99.6 % precision and finds 42 % of the copies by
+plain edits (`scripts/bench_quality.py`, OpenCV pHash); bmh1 finds 38 % at the same precision.
+"""
 
 _CHUNK = 256
 
@@ -46,8 +50,8 @@ def establish_hashes(catalog: Catalog, limits: DecodeLimits) -> None:
         _remember(catalog, found)
 
 
-def linked_units(snapshot: Snapshot, radius: int = BMH1_RANGE) -> list[tuple[int, int]]:
-    """Pairs of different units (a < b) whose bmh1 hashes differ in at most `radius` bits."""
+def linked_units(snapshot: Snapshot, radius: int = PHASH_RANGE) -> list[tuple[int, int]]:
+    """Pairs of different units (a < b) whose phash differs in at most `radius` bits."""
     hashes = snapshot.catalog.hashes()
     units = snapshot.units
     first = np.unique(units.of_image, return_index=True)[1]
@@ -59,7 +63,7 @@ def linked_units(snapshot: Snapshot, radius: int = BMH1_RANGE) -> list[tuple[int
     if not hashed:
         return []
     codes = np.array(
-        [np.frombuffer(hashes[snapshot.images[int(first[unit])].id][0], np.uint8) for unit in hashed]
+        [np.frombuffer(hashes[snapshot.images[int(first[unit])].id][1], np.uint8) for unit in hashed]
     )
     number = np.array(hashed, np.int64)
     return [

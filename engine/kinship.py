@@ -2,7 +2,7 @@
 
 Nobody has looked at the pairs of a collection. What is taken for twins is certain without the embedding, or
 as good as certain: identical bytes, pixels or rows; a bmh1 hash near that of the other image or of its mirror
-image (the range that is evidence elsewhere); and neighbours of one burst, which are files of one folder
+image; and neighbours of one burst, which are files of one folder
 whose names differ in a number by at most two, at least as similar as the model calls strict, and of hashes
 that agree in the large. What a person rejected as duplicates is no twin. All other pairs count as different,
 so that a twin that goes unrecognised makes thresholds stricter than need be, never looser.
@@ -21,7 +21,6 @@ import numpy as np
 from twinlens.engine.catalog import ImageRecord
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.hamming import hamming
-from twinlens.engine.hash_links import BMH1_RANGE
 from twinlens.engine.hashing import PackedHash
 from twinlens.engine.ingest import OnProgress, Progress
 from twinlens.engine.pipeline import ordered_map
@@ -31,6 +30,9 @@ from twinlens.engine.specimens import LeftOut, picture_hashes, read_picture
 
 CHECKED = 1000
 """Of the pairs of images, the most similar ones, are looked at: what decides about a threshold."""
+
+_EDIT_RANGE = 19
+"""Differing bits of 968 up to which two images are one picture edited: 2 % (docs/ranges.md)."""
 
 _BURST_RANGE = 97
 """Differing bits of 968 up to which two pictures agree in the large: 10 %."""
@@ -83,7 +85,7 @@ def hashes_of(
 
 def near_equal(a: PackedHash, b: PackedHash) -> bool:
     """True if one hash is near that of the other image, or of its mirror image."""
-    return bool(hamming(a[:1], b).min() <= BMH1_RANGE)
+    return bool(hamming(a[:1], b).min() <= _EDIT_RANGE)
 
 
 def of_one_burst(a: ImageRecord, b: ImageRecord, hashes_a: PackedHash, hashes_b: PackedHash) -> bool:

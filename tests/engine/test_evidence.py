@@ -16,7 +16,7 @@ from tests.fakes import ColourGridEmbedder
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.decode import decode
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.hash_links import BMH1_RANGE
+from twinlens.engine.hash_links import PHASH_RANGE
 from twinlens.engine.hashing import image_hashes
 from twinlens.engine.results import Evidence, EvidenceMode, Linkage
 
@@ -53,7 +53,7 @@ def seen(dataset: Dataset) -> dict[frozenset[str], tuple[float, int]]:
         image.path: row
         for image, row in zip(dataset.images(), dataset.vectors().astype(np.float64), strict=True)
     }
-    hashes = {image.path: image_hashes(decode(Path(image.path).read_bytes()).rgb).bmh1 for image in images}
+    hashes = {image.path: image_hashes(decode(Path(image.path).read_bytes()).rgb).phash for image in images}
     pairs = {}
     for a, b in combinations([image.path for image in images], 2):
         u, v = vectors[a], vectors[b]
@@ -65,8 +65,8 @@ def seen(dataset: Dataset) -> dict[frozenset[str], tuple[float, int]]:
 
 def is_edge(mode: EvidenceMode, similarity: float, bits: int) -> bool:
     if mode is EvidenceMode.HASH:
-        return bits <= BMH1_RANGE or similarity == 1
-    return similarity >= THRESHOLD or (mode is EvidenceMode.ANY and bits <= BMH1_RANGE)
+        return bits <= PHASH_RANGE or similarity == 1
+    return similarity >= THRESHOLD or (mode is EvidenceMode.ANY and bits <= PHASH_RANGE)
 
 
 @pytest.mark.parametrize("mode", list(EvidenceMode))
@@ -81,7 +81,7 @@ def test_pairs_are_those_of_brute_force(
         similarity, bits = seen[pair]
         assert said.similarity == pytest.approx(max(0, similarity), abs=2e-6)
         if said.evidence is Evidence.HASH:
-            assert bits <= BMH1_RANGE
+            assert bits <= PHASH_RANGE
         elif said.evidence is Evidence.EMBEDDING:
             assert similarity >= (1 if mode is EvidenceMode.HASH else THRESHOLD)
 
