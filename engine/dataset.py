@@ -58,7 +58,7 @@ _UNCALIBRATED = OperatingPoints(strict=0.98, default=0.95, loose=0.90, measured=
 _VECTOR_FLOOR = 0.80
 _ABOUT_UNIT = 1e-3
 # Images embedded in one call, and images of one commit. A CPU is fastest with what fits its caches.
-_CPU_SHAPE, _CPU_BATCH = 8, 32
+_CPU_SHAPE, _CPU_BATCH = 16, 32
 _CUDA_SHAPE, _CUDA_BATCH = 256, 256
 
 

@@ -1,9 +1,10 @@
 """Measure the whole way from a folder of JPEGs to its twins, each tool as a process of its own.
 
     python -m scripts.bench_folder [--images 20000] [--model NAME]... [--fastdup PYTHON] [--rounds 3]
-        [--page docs/benchmarks.md]
+        [--pictures FOLDER]... [--page docs/benchmarks.md]
 
-The folder holds 800 x 600 cuts of scikit-image's photographs. Ours is `twinlens run`: vectors, quality
+The folder holds 800 x 600 cuts of pictures: of JPEGs and PNGs of at least 400 x 300 in the folders given, else
+of scikit-image's few photographs, which then are twins by the thousand. Ours is `twinlens run`: vectors, quality
 measures, previews, pairs, clusters and uniqueness, without exact hashes. fastdup is its `run` as shipped, in
 the interpreter that `--fastdup` names; it needs an environment of its own. All take turns; every process
 reads the same files, which are in the page cache from the second round on. Memory is the peak of the process;
@@ -24,13 +25,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from scripts.cuts import save_cuts
+from scripts.make_demo import photographs
 from scripts.pages import with_section
 from scripts.processes import processor
 from twinlens import __version__
 
 HEADING = "## Folder to result"
-SIZE = (800, 600)
+SIZE, SMALLEST = (800, 600), (400, 300)
+SUFFIXES = {".jpg", ".jpeg", ".png"}
 FASTDUP = "import sys, fastdup; sys.exit(fastdup.run(sys.argv[1], work_dir=sys.argv[2], verbose=False))"
 
 
@@ -40,6 +45,20 @@ class Run:
 
     seconds: float
     peak: float
+
+
+def found_pictures(folders: Sequence[Path]) -> list[Path]:
+    """Every picture of moderate size and shape below some folders, as far as its header tells."""
+    paths = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    return [path for path in paths if not path.is_symlink() and _is_large(path)]
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.width >= SMALLEST[0] and image.height >= SMALLEST[1] and image.mode in ("RGB", "L")
+    except OSError:
+        return False
 
 
 def measured(command: Sequence[str], folder: Path) -> Run:
@@ -104,6 +123,7 @@ def _lines(runs: Mapping[str, Sequence[Run]], torch: Run, options: argparse.Name
     yield (
         f"Written by `python -m scripts.bench_folder` of TwinLens {__version__}: {processor()}, "
         f"{os.cpu_count()} cores, Python {platform.python_version()}; {options.images:,} JPEGs of 800 x 600, "
+        f"cut from {options.sources:,} pictures, "
         f"medians of {options.rounds} rounds in which all took turns. A process that imports torch and does "
         f"nothing else peaks at {torch.peak:.0f} MiB."
     )
@@ -124,6 +144,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--model", action="append", default=[], help="a name of `twinlens models`")
     parser.add_argument("--fastdup", type=Path, metavar="PYTHON", help="interpreter that has fastdup")
+    parser.add_argument("--pictures", type=Path, action="append", default=[], help="folder to cut from")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--page", type=Path, help="put the section into this page")
     parser.add_argument("--json", type=Path, help="write all runs here")
@@ -134,7 +155,9 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
         photos = Path(scratch) / "photos"
-        save_cuts(photos, options.images, SIZE)
+        pictures = found_pictures(options.pictures)
+        options.sources = len(pictures) or len(photographs())
+        save_cuts(photos, options.images, SIZE, pictures)
         runs, torch = measure(photos, options)
     text = section(runs, torch, options)
     print(text)

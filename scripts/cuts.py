@@ -14,13 +14,17 @@ from scripts.make_demo import photographs
 
 SEED = 20240607
 JPEG_QUALITY = 88
+LARGEST_SOURCE = 1600
 
 Size = tuple[int, int]
 Cut = tuple[Image.Image, Size, tuple[float, float, float, float]]
 
 
-def save_cuts(folder: Path, count: int, size: Size) -> None:
-    """`count` JPEGs of one size, in a new folder."""
+def save_cuts(folder: Path, count: int, size: Size, pictures: Sequence[Path] = ()) -> None:
+    """`count` JPEGs of one size, in a new folder.
+
+    They are cut from the pictures given, else from scikit-image's photographs.
+    """
     folder.mkdir(parents=True)
 
     def save(job: tuple[int, Cut]) -> None:
@@ -28,7 +32,7 @@ def save_cuts(folder: Path, count: int, size: Size) -> None:
         (folder / f"{number:06}.jpg").write_bytes(encoded(cut, "JPEG"))
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(save, enumerate(cuts(count, lambda: size))))
+        list(pool.map(save, enumerate(cuts(count, lambda: size, pictures=pictures))))
 
 
 def photographs_of(count: int, size: Size) -> list[bytes]:
@@ -60,13 +64,23 @@ def encoded(cut: Cut, format: str) -> bytes:
     return target.getvalue()
 
 
-def cuts(count: int, size: Callable[[], Size], seed: int = SEED) -> Iterator[Cut]:
+def cuts(
+    count: int, size: Callable[[], Size], seed: int = SEED, pictures: Sequence[Path] = ()
+) -> Iterator[Cut]:
     """Where to cut: a photograph, the size of the result, and the part of the photograph."""
     chance = random.Random(seed)
-    sources: Sequence[Image.Image] = [Image.open(path).convert("RGB") for path in photographs()]
+    sources: Sequence[Image.Image] = [_opened(path) for path in pictures or photographs()]
     for _ in range(count):
         source = chance.choice(sources)
         x, y, scale = chance.random(), chance.random(), chance.uniform(0.4, 1.0)
         width, height = source.width * scale, source.height * scale
         left, top = x * (source.width - width), y * (source.height - height)
         yield source, size(), (left, top, left + width, top + height)
+
+
+def _opened(path: Path) -> Image.Image:
+    image = Image.open(path)
+    image.draft("RGB", (LARGEST_SOURCE, LARGEST_SOURCE))
+    image = image.convert("RGB")
+    image.thumbnail((LARGEST_SOURCE, LARGEST_SOURCE))
+    return image
