@@ -3,12 +3,12 @@
     python -m scripts.bench_folder [--images 20000] [--model NAME]... [--fastdup PYTHON] [--rounds 3]
         [--pictures FOLDER]... [--page docs/benchmarks.md]
 
-The folder holds 800 x 600 cuts of pictures: of JPEGs and PNGs of at least 400 x 300 in the folders given, else
-of scikit-image's few photographs, which then are twins by the thousand. Ours is `twinlens run`: vectors, quality
-measures, previews, pairs, clusters and uniqueness, without exact hashes. fastdup is its `run` as shipped, in
-the interpreter that `--fastdup` names; it needs an environment of its own. All take turns; every process
-reads the same files, which are in the page cache from the second round on. Memory is the peak of the process;
-beside it stands what a process takes that imports torch and does nothing else.
+The folder holds 800 x 600 cuts of pictures: of JPEGs and PNGs of at least 400 x 300 in the folders given,
+else of scikit-image's few photographs, which then are twins by the thousand. Ours is `twinlens run`:
+vectors, quality measures, previews, pairs, clusters and uniqueness, without exact hashes. fastdup is its
+`run` as shipped, in the interpreter that `--fastdup` names; it needs an environment of its own. All take
+turns; every process reads the same files, which are in the page cache when they are few enough. Memory is
+the peak of the process; beside it stands what a process takes that imports torch and does nothing else.
 """
 
 from __future__ import annotations
