@@ -79,8 +79,8 @@ def cuts(
 
 
 def _opened(path: Path) -> Image.Image:
-    image = Image.open(path)
-    image.draft("RGB", (LARGEST_SOURCE, LARGEST_SOURCE))
-    image = image.convert("RGB")
+    with Image.open(path) as file:
+        file.draft("RGB", (LARGEST_SOURCE, LARGEST_SOURCE))
+        image = file.convert("RGB")
     image.thumbnail((LARGEST_SOURCE, LARGEST_SOURCE))
     return image

@@ -96,9 +96,9 @@ def test_clusters_keep_their_promise_over_the_chosen_evidence(
     assert len(clusters) >= 10
     for cluster in clusters:
         members = [name(member.path) for member in cluster.members]
-        pairs = combinations(members, 2)
+        pairs = list(combinations(members, 2))
         if linkage is Linkage.STAR:
-            pairs = ((members[0], other) for other in members[1:])
+            pairs = [(members[0], other) for other in members[1:]]
         assert all(is_edge(mode, *seen[frozenset(pair)]) for pair in pairs)
 
 

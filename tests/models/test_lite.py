@@ -13,7 +13,8 @@ from torch import nn
 from twinlens.models import efficientnet, lite
 from twinlens.models.lite import Convolution
 
-NEEDS_ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN in this torch")
+HAS_ONEDNN: Any = torch.backends.mkldnn.is_available
+NEEDS_ONEDNN = pytest.mark.skipif(not HAS_ONEDNN(), reason="no oneDNN in this torch")
 TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 
 

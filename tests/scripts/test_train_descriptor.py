@@ -175,7 +175,7 @@ def test_copies_of_one_scene_share_their_frame(photograph: Image.Image) -> None:
 
 def test_a_step_depends_on_seed_and_number_alone(pictures: Pictures) -> None:
     chosen = np.arange(len(pictures))
-    one, other = (Steps(pictures, chosen, 4, 64, 1) for _ in range(2))
+    one, other = (Steps(pictures, chosen, 4, (64,), 1) for _ in range(2))
     first, again, next_step = one[3], other[3], one[4]
     assert first.plain.shape == (4, 3, 64, 64) and first.edited.shape == (8, 3, 64, 64)
     assert torch.equal(first.ids, again.ids) and torch.equal(first.edited, again.edited)
@@ -279,7 +279,7 @@ def test_principal_axes_divided_by_their_deviations_are_a_whitening() -> None:
 def test_evening_out_spreads_the_rows_of_strangers(pictures: Pictures) -> None:
     network = fresh_network(pictures).eval()
     with torch.no_grad():
-        network.projection.bias += 2 * network.projection.weight.norm(dim=1)
+        network.projection.bias.add_(2 * network.projection.weight.norm(dim=1))
     chosen = np.arange(len(pictures))
     squares = [np.asarray(squashed(pictures.image(index), SIDE)) for index in chosen.tolist()]
     pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
