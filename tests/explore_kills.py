@@ -192,7 +192,7 @@ class Doomed:
         assert set(parts) == {"images", "index"}, parts
         images = [folder / name for name in kept if name.split("/")[1] == "images"]
         assert {path.name: path.read_bytes() for path in images} == sent and len(images) == len(sent)
-        previews = {Path(name).stem for name in kept if name.endswith(".jpg")}
+        previews = {Path(name).stem for name in kept if "/thumbs/" in name}
         assert previews == ids
         index = {name.split("/")[2] for name in kept if name.split("/")[1] == "index"}
         self.report.append(f"files of the index: {', '.join(sorted(index))}")
