@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from scripts.descriptor_batches import Batch, Steps
 from scripts.descriptor_losses import contrast, likeness, spread
 from scripts.descriptor_pictures import Pictures
-from scripts.descriptor_validation import network_embed, validate
+from scripts.descriptor_validation import network_embed, rows_of, validate
 from twinlens.models.copy_descriptor import SIDE, CopyNetwork, squashed
 
 CHECKPOINT = "checkpoint.pt"
@@ -33,8 +33,8 @@ LOG = "log.jsonl"
 SMALLEST_SCALE = 1e-3
 WHITENING, FINAL_WHITENING = 0.35, 0.25
 SHARE_OF_START = 0.15
+ENDED = "drawn back and evened out"
 SMALLEST_VARIANCE = 1e-8
-ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, wo
         # What was saved goes on from before this.
         drawn_back(network, start)
         evened_out(network, pictures, chosen)
-        _write(log, {"drawn back and evened out": True, **_validated(plan, state, pictures, tested)})
+        _write(log, {ENDED: True, **_validated(plan, state, pictures, tested)})
     return network
 
 
@@ -186,7 +186,8 @@ def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int6
     Training moves all rows to one side, where cosines of strangers are high and unlike: the losses compare
     cosines with each other and see nothing of it. One threshold for all does.
     """
-    rows = torch.cat(list(_pooled_rows(network, pictures, chosen)))
+    embed = network_embed(network.pooled, partial(squashed, side=SIDE))
+    rows = torch.from_numpy(rows_of(embed, (pictures.image(index) for index in chosen.tolist())))
     weight, bias = network.projection.weight.detach(), network.projection.bias.detach()
     axes, mean = principal_axes(rows @ weight.T + bias, len(weight), FINAL_WHITENING)
     _project(network, axes @ weight, axes @ (bias - mean), rows)
@@ -209,19 +210,6 @@ def _project(network: CopyNetwork, weight: torch.Tensor, bias: torch.Tensor, row
     with torch.no_grad():
         network.projection.weight.copy_(weight / length)
         network.projection.bias.copy_(bias / length)
-
-
-def _pooled_rows(
-    network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]
-) -> Iterator[torch.Tensor]:
-    for start in range(0, len(chosen), ROWS_AT_ONCE):
-        squares = [
-            squashed(pictures.image(index), SIDE) for index in chosen[start : start + ROWS_AT_ONCE].tolist()
-        ]
-        pixels = torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            rows = network.pooled(pixels)
-        yield rows.clone()
 
 
 def _optimizer(plan: Plan, network: CopyNetwork) -> torch.optim.AdamW:
@@ -291,8 +279,10 @@ def _save(plan: Plan, state: State, folder: Path) -> None:
 
 
 def _cut_log(path: Path, step: int) -> None:
-    lines = [line for line in path.read_text().splitlines() if json.loads(line).get("step", 0) <= step]
-    path.write_text("".join(f"{line}\n" for line in lines))
+    """Without what came after a step, and without the end, which comes again."""
+    lines = [(line, json.loads(line)) for line in path.read_text().splitlines()]
+    kept = (line for line, entry in lines if entry.get("step", 0) <= step and ENDED not in entry)
+    path.write_text("".join(f"{line}\n" for line in kept))
 
 
 def _write(log: Any, entry: dict[str, Any]) -> None:

@@ -46,10 +46,10 @@ class Scores:
 
 def validate(embed: Embed, pictures: Pictures, chosen: NDArray[np.int64], seed: int) -> Scores:
     """Scores of held-out pictures; some of the whole ones are each edited three times in seeded ways."""
-    plain = _rows(embed, (pictures.image(int(index)) for index in chosen))
+    plain = rows_of(embed, (pictures.image(int(index)) for index in chosen))
     asked = np.flatnonzero(pictures.whole[chosen])
     asked = asked[:: -(-len(asked) // MOST_EDITED)]
-    copies = _rows(embed, _edited(pictures, chosen, asked, seed))
+    copies = rows_of(embed, _edited(pictures, chosen, asked, seed))
     of = np.repeat(asked, EDITS_EACH)
     groups = pictures.groups[chosen]
     cosines = copies @ plain.T
@@ -92,7 +92,9 @@ def kinship(rows: Rows, folders: Sequence[str]) -> float:
     return float(np.mean(names[near] == names[asked][:, None]))
 
 
-def network_embed(network: torch.nn.Module, squash: Callable[[Image.Image], Image.Image]) -> Embed:
+def network_embed(
+    network: Callable[[torch.Tensor], torch.Tensor], squash: Callable[[Image.Image], Image.Image]
+) -> Embed:
     """Rows of a network that takes uint8 [n, 3, side, side]."""
 
     def embed(images: Sequence[Image.Image]) -> Rows:
@@ -115,7 +117,7 @@ def _edited(
             yield edit(pictures.image(index), Random(f"{seed} validation {index} {number}"), stranger)
 
 
-def _rows(embed: Embed, images: Iterable[Image.Image]) -> Rows:
+def rows_of(embed: Embed, images: Iterable[Image.Image]) -> Rows:
     iterator = iter(images)
     batches = iter(lambda: list(islice(iterator, BATCH)), [])
     return np.concatenate([embed(batch) for batch in batches])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import TypeAlias
 
@@ -300,10 +301,9 @@ ADDITION = (
 )
 
 
-def edited_thrice(picture: Image.Image, setting: Setting) -> Image.Image:
-    """Three edits of three groups, each at half to full strength of one alone."""
-    groups = setting.chance.sample((GEOMETRY, TONE, LOSS, ADDITION), 3)
-    for group in groups:
+def edited_often(picture: Image.Image, setting: Setting, *, times: int) -> Image.Image:
+    """Edits of so many groups, in any order, each at half to full strength of one alone."""
+    for group in setting.chance.sample((GEOMETRY, TONE, LOSS, ADDITION), times):
         strength = setting.strength * setting.chance.uniform(0.5, 1)
         picture = setting.chance.choice(group).change(picture, replace(setting, strength=strength))
     return picture
@@ -317,6 +317,6 @@ PLAIN = (
     Family("crop to 45 %", cropped_to_half),
     Family("pasted picture", pasted_over, fillers=1),
     Family("screenshot frame", screenshot),
-    Family("three edits at once", edited_thrice),
+    Family("three edits at once", partial(edited_often, times=3)),
 )
 """Seventeen families, those that other tools are measured by."""

@@ -6,23 +6,20 @@ The harder set of the quality benchmark, in the form of `scripts/quality_edits.p
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import partial
 from random import Random
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from scripts.quality_edits import (
-    ADDITION,
-    GEOMETRY,
-    LOSS,
-    TONE,
     WORDS,
     Colour,
     Family,
     Setting,
     cut,
     drawn_colour,
+    edited_often,
     filled,
     sized,
     write,
@@ -317,14 +314,6 @@ def watermarked(picture: Image.Image, setting: Setting) -> Image.Image:
     return copy
 
 
-def edited_four_times(picture: Image.Image, setting: Setting) -> Image.Image:
-    """An edit of each plain group, in any order, each at half to full strength of one alone."""
-    for group in setting.chance.sample((GEOMETRY, TONE, LOSS, ADDITION), 4):
-        strength = setting.strength * setting.chance.uniform(0.5, 1)
-        picture = setting.chance.choice(group).change(picture, replace(setting, strength=strength))
-    return picture
-
-
 HARD = (
     Family("meme", captioned_meme),
     Family("emoji", under_faces),
@@ -343,6 +332,6 @@ HARD = (
     Family("mosaic", pixelated),
     Family("occlusion", occluded),
     Family("watermark grid", watermarked),
-    Family("four edits at once", edited_four_times),
+    Family("four edits at once", partial(edited_often, times=4)),
 )
 """Eighteen harder families."""
