@@ -21,55 +21,58 @@ from torch import nn
 from twinlens.engine.errors import WeightsCorrupt
 from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
 from twinlens.models import efficientnet, lite, points, weights
-from twinlens.models.device import choose_device, choose_precision
+from twinlens.models.device import INT8, choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
+from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "ca30caf78ba2ea2ee893e2dd69f9492aa60f8f0169a2711209a56bcb5b1cb2b7"
+WEIGHTS_DIGEST = "dc28a47441d1ab9ec49e22da2848ceb04427baad49b9aa64c033dcdf7044cec6"
 
-SIDE, FAST_SIDE = 160, 112
+RANGES = "ranges"
+
+SIDE, SECOND_SIDE, FAST_SIDE = 160, 128, 112
 TRAINED_DIM = 511
 DIM = TRAINED_DIM + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Variant:
     """How large the network sees a picture, and how far its cosines are raised.
 
     Attributes:
-        side: of the square, px.
+        sides: of the squares, px, largest first; the vector is the mean of what it says of each.
         constant: share of the appended constant in a vector's squared length.
     """
 
-    side: int
+    sides: tuple[int, ...]
     constant: float
 
 
-SIGHTS = {NAME: Sight(SIDE, 0.5), FAST_NAME: Sight(FAST_SIDE, 0.5)}
+VARIANTS = {NAME: Variant((SIDE, SECOND_SIDE), 0.5), FAST_NAME: Variant((FAST_SIDE,), 0.5)}
 
 
 def _description(
     name: str, points: OperatingPoints, floor: float, isolation: float | None
 ) -> ModelDescription:
-    sight = SIGHTS[name]
+    variant = VARIANTS[name]
     return ModelDescription(
         name=name,
-        revision="1",
+        revision="2",
         dim=DIM,
         preprocess=json.dumps(
             {
-                "appended_constant": sight.constant,
+                "appended_constant": variant.constant,
                 "interpolation": "bilinear",
                 "mean": [0.5, 0.5, 0.5],
                 "pooling": f"generalised mean, p = {efficientnet.POOLING_POWER:g}",
                 "resize_mode": "squash",
-                "size": [sight.side, sight.side],
+                "sizes": [[side, side] for side in variant.sides],
                 "std": [0.5, 0.5, 0.5],
             },
             sort_keys=True,
         ),
-        decode=DecodePolicy(min_side=SIDE),
+        decode=DecodePolicy(min_side=variant.sides[0]),
         licence="Apache-2.0",
         text_capable=False,
         isolation=isolation,
@@ -93,10 +96,15 @@ class CopyNetwork(nn.Module):
     runs.
     """
 
-    def __init__(self, first: nn.Module, rest: nn.Module) -> None:
+    def __init__(self, first: nn.Sequential, rest: nn.Sequential) -> None:
         super().__init__()
         self.first, self.rest = first, rest
         self.projection = nn.Linear(efficientnet.DIM, TRAINED_DIM)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """What makes the last feature maps."""
+        return [*self.first, *self.rest]
 
     def maps(self, pixels: torch.Tensor) -> torch.Tensor:
         """The last feature maps of uint8 [n, 3, side, side], in the type of the later layers."""
@@ -107,11 +115,15 @@ class CopyNetwork(nn.Module):
 
     def pooled(self, pixels: torch.Tensor) -> torch.Tensor:
         """What is projected: unit rows, float32 [n, 1280], of uint8 [n, 3, side, side]."""
-        return nn.functional.normalize(efficientnet.pooled(self.maps(pixels)), dim=1)
+        return _pooled(self.maps(pixels))
+
+    def projected(self, maps: torch.Tensor) -> torch.Tensor:
+        """Unit vectors, float32 [n, 511], of the last feature maps."""
+        return nn.functional.normalize(self.projection(_pooled(maps)), dim=1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit vectors, float32 [n, 511], of uint8 [n, 3, side, side]."""
-        return nn.functional.normalize(self.projection(self.pooled(pixels)), dim=1)
+        return self.projected(self.maps(pixels))
 
 
 class CopyDescriptorEmbedder(TorchEmbedder):
@@ -127,26 +139,46 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         device: str,
         precision: str,
         description: ModelDescription = DESCRIPTIONS[NAME],
+        ranges: torch.Tensor | None = None,
     ) -> None:
         super().__init__(description, device, precision)
-        self._sight = SIGHTS[description.name]
-        # As in the backbone's own embedder: the first block loses most in a narrow precision.
+        self._variant = VARIANTS[description.name]
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        if precision == INT8:
+            assert ranges is not None
+            self._maps: dict[int, Maps] = {
+                side: QuantisedMaps(network.layers, ranges, side) for side in self._variant.sides
+            }
+            return
+        # As in the backbone's own embedder: the first block loses most in a narrow precision.
         self._network.rest.to(self.dtype)
         lite.fuse_for(self._network, device)
+        self._maps = dict.fromkeys(self._variant.sides, self._network.maps)
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""
-        return np.asarray(squashed(Image.fromarray(image), self._sight.side))
+        return np.asarray(squashed(Image.fromarray(image), self._variant.sides[0]))
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors [n, 512] of uint8 [n, 3, side, side]."""
-        return with_constant(self._network(pixels), self._sight.constant)
+        rows = [self._network.projected(maps(smaller(pixels, side))) for side, maps in self._maps.items()]
+        mean = nn.functional.normalize(torch.stack(rows).sum(dim=0), dim=1)
+        return with_constant(mean, self._variant.constant)
+
+
+def smaller(pixels: torch.Tensor, side: int) -> torch.Tensor:
+    """Squares uint8 [n, 3, larger, larger] as squares of a smaller side."""
+    if pixels.shape[-1] == side:
+        return pixels
+    # On a CPU torch resizes bytes, ten times as fast as floats; on CUDA floats only.
+    source = pixels if pixels.device.type == "cpu" else pixels.float()
+    resized = nn.functional.interpolate(source, (side, side), mode="bilinear", antialias=True)
+    return resized.round().to(torch.uint8) if resized.is_floating_point() else resized
 
 
 def squashed(image: Image.Image, side: int) -> Image.Image:
-    """A picture of any shape as a square."""
-    return image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    """A picture of any shape as a square; whole pixels are averaged first, which takes half the time."""
+    return image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=1.0)
 
 
 def with_constant(rows: torch.Tensor, share: float) -> torch.Tensor:
@@ -165,16 +197,20 @@ def load(*, device: str, precision: str, name: str = NAME, path: Path = WEIGHTS)
         InvalidValue: unknown device or precision.
     """
     place = choose_device(device)
-    network = read_network(path, WEIGHTS_DIGEST)
-    return CopyDescriptorEmbedder(network, place, choose_precision(precision, place), DESCRIPTIONS[name])
+    arithmetic = choose_precision(precision, place, quantised=True)
+    network, ranges = read_network(path, WEIGHTS_DIGEST)
+    return CopyDescriptorEmbedder(network, place, arithmetic, DESCRIPTIONS[name], ranges)
 
 
-def read_network(path: Path, digest: str | None) -> CopyNetwork:
-    """The float32 network on the CPU, from a file of `scripts/train_descriptor.py`.
+def read_network(path: Path, digest: str | None) -> tuple[CopyNetwork, torch.Tensor]:
+    """The float32 network on the CPU, from a file of `scripts/train_descriptor.py`, and its ranges.
 
     Args:
         path: a safetensors file.
         digest: what `weights.digest` gives for it; None takes any file of the right shapes.
+
+    Returns:
+        The network, and float32 [k, 2] for `QuantisedMaps`.
 
     Raises:
         WeightsUnavailable: no such file.
@@ -187,9 +223,15 @@ def read_network(path: Path, digest: str | None) -> CopyNetwork:
         raise WeightsCorrupt(f"{path} cannot be read: {weights.one_line(error)}") from error
     network = CopyNetwork(*lite.layers())
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wanted[RANGES] = (len(list(ranged(network.layers))), 2)
     found = weights.digest(state)
     if shapes != wanted or digest not in (None, found):
         raise WeightsCorrupt(f"{path} holds other weights ({len(shapes)} tensors, digest {found[:16]})")
     weights.require_finite(state, str(path))
+    ranges = state.pop(RANGES).float()
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    return network
+    return network, ranges
+
+
+def _pooled(maps: torch.Tensor) -> torch.Tensor:
+    return nn.functional.normalize(efficientnet.pooled(maps), dim=1)

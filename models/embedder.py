@@ -36,13 +36,13 @@ class TorchEmbedder(Embedder):
 
     @property
     def precision(self) -> str:
-        """What it computes in: "float32", "bfloat16" or "float16"."""
+        """What it computes in: "float32", "bfloat16", "float16" or "int8"."""
         return self._precision
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision as torch names it."""
-        return DTYPES[self._precision]
+        """The type of the weights that are not quantised."""
+        return DTYPES.get(self._precision, torch.float32)
 
     def use_one_core(self) -> None:
         """Run torch's kernels on the calling thread alone (its thread count is one of each thread)."""

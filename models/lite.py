@@ -58,7 +58,7 @@ class Convolution(nn.Conv2d):
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, activated: bool
     ) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups)
-        self._activated = activated
+        self.activated = activated
         self._wide: torch.Tensor | None = None
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -72,15 +72,19 @@ class Convolution(nn.Conv2d):
         else:
             padded = pad(maps, (before, after, before, after))
             maps = conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
-        return relu6(maps, inplace=True) if self._activated else maps
+        return relu6(maps, inplace=True) if self.activated else maps
 
     def fuse(self) -> None:
         """Compute in one pass from now on; types and memory format are final."""
-        # One-sided zeros are zeros on both sides for a kernel with one more row and column of zeros.
-        self._wide = pad(self.weight.detach(), (1, 0, 1, 0))
+        self._wide = _widened(self.weight)
+
+    def padded(self, side: int) -> tuple[torch.Tensor, list[int]]:
+        """Weights, and zeros on each side, with which maps of this side need no one-sided zeros."""
+        zeros = self._zeros(side)
+        return _widened(self.weight) if zeros % 2 else self.weight.detach(), [(zeros + 1) // 2] * 2
 
     def _fused(self, maps: torch.Tensor, zeros: int) -> torch.Tensor:
-        kind, bounds = ("hardtanh", [0.0, 6.0]) if self._activated else ("none", [])
+        kind, bounds = ("hardtanh", [0.0, 6.0]) if self.activated else ("none", [])
         weight = self._wide if zeros % 2 else self.weight
         operator: Any = getattr(torch.ops.mkldnn, _FUSED)
         padding = [(zeros + 1) // 2] * 2
@@ -103,12 +107,12 @@ class Block(nn.Module):
         self.widen = Convolution(inputs, wide, activated=True) if expansion > 1 else nn.Identity()
         self.filter = Convolution(wide, wide, kernel, stride, groups=wide, activated=True)
         self.narrow = Convolution(wide, outputs, activated=False)
-        self._skips = stride == 1 and inputs == outputs
+        self.skips = stride == 1 and inputs == outputs
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Feature maps [n, outputs, side / stride, side / stride] of maps [n, inputs, side, side]."""
         narrow: torch.Tensor = self.narrow(self.filter(self.widen(maps)))
-        return narrow + maps if self._skips else narrow
+        return narrow + maps if self.skips else narrow
 
 
 def layers() -> tuple[nn.Sequential, nn.Sequential]:
@@ -145,6 +149,11 @@ def fuse_for(network: nn.Module, device: str) -> None:
         for layer in network.modules():
             if isinstance(layer, Convolution):
                 layer.fuse()
+
+
+def _widened(weight: torch.Tensor) -> torch.Tensor:
+    """One-sided zeros are zeros on both sides for a kernel with one more row and column of zeros."""
+    return pad(weight.detach(), (1, 0, 1, 0))
 
 
 def _blocks() -> Iterator[Block]:

@@ -88,7 +88,7 @@ def load_model(name: str = "auto", *, device: str = "auto", precision: str = "au
     Args:
         name: one of `KNOWN_MODELS`.
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
-        precision: "auto", "float32", "bfloat16" or "float16".
+        precision: "auto", "float32", "bfloat16", "float16", or for the trained embedded models "int8".
 
     Raises:
         UnknownModel: no such name.

@@ -15,10 +15,12 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from scripts.descriptor_pictures import MOST_PER_PACKAGE, composition, open_pictures, save_pictures
+from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_training import LOG, Plan, train
 from scripts.descriptor_whitening import whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
@@ -42,15 +44,18 @@ def main() -> None:
     whitened(network, pictures.features[~pictures.held_out()], copy_descriptor.TRAINED_DIM)
     train(plan, pictures, network, run, arguments.workers)
     path = run / copy_descriptor.WEIGHTS.name
-    print(f"{path}: {export(network, path)}")
+    chosen = np.flatnonzero(~pictures.held_out())
+    ranges = measured_ranges(network, pictures, chosen, sorted(set(plan.sides)))
+    print(f"{path}: {export(network, ranges, path)}")
     if arguments.install:
         shutil.copyfile(path, copy_descriptor.WEIGHTS)
         shutil.copyfile(run / LOG, copy_descriptor.WEIGHTS.with_suffix(".log.jsonl"))
 
 
-def export(network: CopyNetwork, path: Path) -> str:
-    """Write the network in float16; gives the digest."""
-    state = {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}
+def export(network: CopyNetwork, ranges: torch.Tensor, path: Path) -> str:
+    """Write the network and its ranges in float16; gives the digest."""
+    tensors = {**network.state_dict(), copy_descriptor.RANGES: ranges}
+    state = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
     save_file(state, path)
     return weights.digest(state)
 

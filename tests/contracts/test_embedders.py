@@ -23,7 +23,7 @@ EMBEDDERS = [
     "clip_file_resnet",
     "clip_folder",
 ]
-SINGLE_TOLERANCE = {"float32": 1e-6, "bfloat16": 2e-3, "float16": 5e-4}
+SINGLE_TOLERANCE = {"int8": 1e-6, "float32": 1e-6, "bfloat16": 2e-3, "float16": 5e-4}
 """How far a number of a row may move when the batch has another size, by precision."""
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from twinlens.engine.errors import WeightsCorrupt, WeightsUnavailable
 from twinlens.engine.types import Embedder, Embeddings, Rgb, TextEmbedder
 from twinlens.models import copy_descriptor, load_model, weights
-from twinlens.models.copy_descriptor import FAST_NAME, NAME, SIGHTS, with_constant
+from twinlens.models.copy_descriptor import FAST_NAME, NAME, VARIANTS, with_constant
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "hubble_deep_field", "retina")
 
@@ -71,7 +71,7 @@ def test_a_constant_raises_cosines_and_keeps_their_order() -> None:
 def test_the_constant_is_in_every_row(embedder: Embedder, photographs: list[Rgb]) -> None:
     rows = embedder.embed_images(photographs)
     assert rows.shape == (len(photographs), 512)
-    constant = SIGHTS[embedder.description.name].constant
+    constant = VARIANTS[embedder.description.name].constant
     assert np.allclose(rows[:, -1], constant**0.5, atol=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_prepared_pictures_are_whole_small_squares(embedder: Embedder) -> None:
     wide = np.zeros((40, 400, 3), np.uint8)
     wide[:, :20] = 255
     prepared = embedder.prepare(wide)
-    side = SIGHTS[embedder.description.name].side
+    side = VARIANTS[embedder.description.name].sides[0]
     assert prepared.shape == (side, side, 3) and prepared.dtype == np.uint8
     assert prepared[:, : side // 28].min() > 250 and prepared[:, side // 16 :].max() < 5
 
@@ -87,7 +87,9 @@ def test_prepared_pictures_are_whole_small_squares(embedder: Embedder) -> None:
 def test_it_is_an_image_model(embedder: Embedder) -> None:
     description = embedder.description
     assert not description.text_capable and not isinstance(embedder, TextEmbedder)
-    assert description.decode.min_side == SIGHTS[NAME].side and description.dim == 512
+    assert (
+        description.decode.min_side == VARIANTS[embedder.description.name].sides[0] and description.dim == 512
+    )
 
 
 def test_bfloat16_keeps_photographs_where_they_are(embedder: Embedder, photographs: list[Rgb]) -> None:

@@ -33,7 +33,7 @@ def test_precision_is_ours_to_choose_and_the_users_to_override() -> None:
     assert choose_precision("auto", "cpu") == ("bfloat16" if cpu_computes_bfloat16() else "float32")
     assert choose_precision("float32", "cuda") == "float32"
     with pytest.raises(InvalidValue, match="none of auto, float32"):
-        choose_precision("int8", "cpu")
+        choose_precision("int4", "cpu")
 
 
 def test_a_cpu_without_the_instructions_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

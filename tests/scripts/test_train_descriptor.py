@@ -28,6 +28,7 @@ from scripts.descriptor_losses import (
     spread,
 )
 from scripts.descriptor_pictures import Pictures, open_pictures, save_pictures
+from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_scenes import SCENES
 from scripts.descriptor_training import CHECKPOINT, LOG, PAUSED, Plan, train
 from scripts.descriptor_validation import kinship, precision_scores
@@ -336,10 +337,25 @@ def test_another_plan_does_not_go_on_with_a_checkpoint(pictures: Pictures, tmp_p
 
 
 def test_what_is_exported_is_what_was_trained(pictures: Pictures, tmp_path: Path) -> None:
-    network = fresh_network(pictures).eval()
-    digest = export(network, tmp_path / "w.safetensors")
+    network, chosen = fresh_network(pictures).eval(), np.arange(len(pictures))
+    ranges = measured_ranges(network, pictures, chosen, (64, 96))
+    digest = export(network, ranges, tmp_path / "w.safetensors")
     assert (tmp_path / "w.safetensors").stat().st_size < 10_000_000
-    again = read_network(tmp_path / "w.safetensors", digest).eval()
+    again, read = read_network(tmp_path / "w.safetensors", digest)
+    assert torch.equal(read, ranges.half().float())
     pixels = torch.from_numpy(np.array(pictures.image(0).resize((160, 160)))).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        assert (network(pixels) * again(pixels)).sum() > 0.9999
+        assert (network(pixels) * again.eval()(pixels)).sum() > 0.9999
+
+
+def test_ranges_hold_nearly_all_values(pictures: Pictures) -> None:
+    network, chosen = fresh_network(pictures).eval(), np.arange(len(pictures))
+    ranges = measured_ranges(network, pictures, chosen, (64,))
+    first, second = ranges[0].tolist(), ranges[2].tolist()
+    assert first[0] == 0 and 1 < first[1] <= 6
+    with torch.inference_mode():
+        squares = [np.asarray(squashed(pictures.image(index), 64)) for index in chosen.tolist()]
+        pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+        block = network.first((pixels.float() - 127.5) / 127.5)
+    inside = (block >= second[0]) & (block <= second[1])
+    assert 1 - 5e-3 < inside.float().mean() < 1
