@@ -220,6 +220,7 @@ class Catalog:
 
     def __init__(self, connection: sqlite3.Connection, folder: Path, *, read_only: bool) -> None:
         self._db = connection
+        self._places: dict[bytes, str] = {}
         self.folder = folder
         self._downloads = Downloads(folder)
         self._read_only = read_only
@@ -369,7 +370,10 @@ class Catalog:
         return os.fsencode(path)
 
     def _resolved(self, stored: bytes) -> str:
-        return os.path.normpath(os.path.join(self.folder, os.fsdecode(stored)))
+        """Asked for every record, and there are as few answers as sources."""
+        if (found := self._places.get(stored)) is None:
+            found = self._places[stored] = os.path.normpath(os.path.join(self.folder, os.fsdecode(stored)))
+        return found
 
     # -- listing: what a source holds now against what the catalog knows --------------------------
 

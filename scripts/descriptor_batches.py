@@ -149,7 +149,7 @@ def _drawn(weighted: Sequence[tuple[_T, float]], chance: Random) -> _T:
 
 
 def _square(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    return np.asarray(squashed(image, side))
+    return squashed(np.asarray(image), side)
 
 
 def _stacked(squares: list[NDArray[np.uint8]]) -> torch.Tensor:

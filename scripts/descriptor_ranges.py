@@ -31,7 +31,7 @@ def measured_ranges(
         for side in sides:
             for start in range(0, len(shown), BATCH):
                 squares = [
-                    np.asarray(squashed(pictures.image(i), side)) for i in shown[start : start + BATCH]
+                    squashed(np.asarray(pictures.image(i)), side) for i in shown[start : start + BATCH]
                 ]
                 network.maps(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
     return found

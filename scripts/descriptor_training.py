@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from scripts.descriptor_losses import contrast, likeness, spread
 from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_validation import network_embed, validate
 from scripts.descriptor_whitening import evened_out
-from twinlens.models.copy_descriptor import CopyNetwork, squashed
+from twinlens.models.copy_descriptor import CopyNetwork
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -210,7 +209,7 @@ def _validated(plan: Plan, state: State, pictures: Pictures, tested: NDArray[np.
     state.network.eval()
     entry: dict[str, Any] = {"step": state.step}
     for side in sorted(set(plan.sides)):
-        embed = network_embed(state.network, partial(squashed, side=side))
+        embed = network_embed(state.network, side)
         scores = validate(embed, pictures, tested, plan.seed)
         entry[f"at {side} px"] = {name: round(value, 4) for name, value in asdict(scores).items()}
     state.network.train()

@@ -16,6 +16,7 @@ from PIL import Image
 
 from scripts.descriptor_batches import edit
 from scripts.descriptor_pictures import Pictures
+from twinlens.models.copy_descriptor import squashed
 
 Embed = Callable[[Sequence[Image.Image]], NDArray[np.float32]]
 Rows = NDArray[np.float32]
@@ -92,13 +93,11 @@ def kinship(rows: Rows, folders: Sequence[str]) -> float:
     return float(np.mean(names[near] == names[asked][:, None]))
 
 
-def network_embed(
-    network: Callable[[torch.Tensor], torch.Tensor], squash: Callable[[Image.Image], Image.Image]
-) -> Embed:
+def network_embed(network: Callable[[torch.Tensor], torch.Tensor], side: int) -> Embed:
     """Rows of a network that takes uint8 [n, 3, side, side]."""
 
     def embed(images: Sequence[Image.Image]) -> Rows:
-        squares = np.stack([np.asarray(squash(image)) for image in images])
+        squares = np.stack([squashed(np.asarray(image), side) for image in images])
         with torch.inference_mode():
             rows: Rows = network(torch.from_numpy(squares).permute(0, 3, 1, 2)).numpy()
         return rows

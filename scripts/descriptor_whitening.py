@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,7 +9,7 @@ from torch.nn.functional import normalize
 
 from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_validation import network_embed, rows_of
-from twinlens.models.copy_descriptor import SIDE, CopyNetwork, squashed
+from twinlens.models.copy_descriptor import SIDE, CopyNetwork
 
 FIRST_POWER, POWER = 0.35, 0.25
 SMALLEST_VARIANCE = 1e-8
@@ -32,7 +30,7 @@ def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int6
     cosines with each other and see nothing of it. One threshold for all does. The axes are turned back, so
     that the projection stays comparable with what it was.
     """
-    embed = network_embed(network.pooled, partial(squashed, side=SIDE))
+    embed = network_embed(network.pooled, SIDE)
     rows = torch.from_numpy(rows_of(embed, (pictures.image(index) for index in chosen.tolist())))
     weight, bias = network.projection.weight.detach(), network.projection.bias.detach()
     axes, variances, mean = principal_axes(rows @ weight.T + bias, len(weight))

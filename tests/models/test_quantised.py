@@ -10,7 +10,7 @@ from PIL import Image
 
 from twinlens.engine.errors import InvalidValue
 from twinlens.models import copy_descriptor, load_model
-from twinlens.models.copy_descriptor import FAST_NAME, NAME, read_network, smaller, squashed
+from twinlens.models.copy_descriptor import FAST_NAME, NAME, read_network, squashed
 from twinlens.models.device import INT8, choose_precision, cpu_computes_int8
 from twinlens.models.quantised import PIXELS, QuantisedMaps, Scale, ranged
 
@@ -24,7 +24,7 @@ def pictures() -> list[Image.Image]:
 
 
 def pixels_of(pictures: list[Image.Image], side: int) -> torch.Tensor:
-    squares = np.stack([np.asarray(squashed(picture, side)) for picture in pictures])
+    squares = np.stack([squashed(np.asarray(picture), side) for picture in pictures])
     return torch.from_numpy(squares).permute(0, 3, 1, 2)
 
 
@@ -94,12 +94,3 @@ def test_int8_where_it_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert choose_precision("auto", "cpu", quantised=True) in ("bfloat16", "float32")
     with pytest.raises(InvalidValue, match="AVX512-VNNI"):
         load_model(NAME, device="cpu", precision="int8")
-
-
-def test_smaller_squares_are_averages(pictures: list[Image.Image]) -> None:
-    pixels = pixels_of(pictures, 160)
-    assert smaller(pixels, 160) is pixels
-    small = smaller(pixels, 80)
-    assert small.shape == (len(pictures), 3, 80, 80) and small.dtype == torch.uint8
-    wanted = pixels_of(pictures, 80).float()
-    assert (small.float() - wanted).abs().mean() < 3

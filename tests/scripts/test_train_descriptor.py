@@ -304,7 +304,7 @@ def test_evening_out_spreads_the_rows_of_strangers(pictures: Pictures) -> None:
     with torch.no_grad():
         network.projection.bias.add_(2 * network.projection.weight.norm(dim=1))
     chosen = np.arange(len(pictures))
-    squares = [np.asarray(squashed(pictures.image(index), SIDE)) for index in chosen.tolist()]
+    squares = [squashed(np.asarray(pictures.image(index)), SIDE) for index in chosen.tolist()]
     pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
     with torch.inference_mode():
         before = network(pixels)
@@ -354,7 +354,7 @@ def test_ranges_hold_nearly_all_values(pictures: Pictures) -> None:
     first, second = ranges[0].tolist(), ranges[2].tolist()
     assert first[0] == 0 and 1 < first[1] <= 6
     with torch.inference_mode():
-        squares = [np.asarray(squashed(pictures.image(index), 64)) for index in chosen.tolist()]
+        squares = [squashed(np.asarray(pictures.image(index)), 64) for index in chosen.tolist()]
         pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
         block = network.first((pixels.float() - 127.5) / 127.5)
     inside = (block >= second[0]) & (block <= second[1])
