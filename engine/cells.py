@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.join import PairBlock, cross_join, self_join
+from twinlens.engine.join import Nearest, PairBlock, cross_join, self_join
 from twinlens.engine.screens import Precision
 from twinlens.engine.similarity import IndexedRows, Mask, Numbers, RowSource, row_norms, spans
 
@@ -165,6 +165,7 @@ def cells_join(
     *,
     device: str = "cpu",
     precision: Precision | None = None,
+    nearest: Nearest | None = None,
 ) -> Iterator[PairBlock]:
     """Every pair at or above a threshold whose rows share a cell, once.
 
@@ -174,6 +175,7 @@ def cells_join(
         threshold: similarity in (0, 1].
         device: as in `join.self_join`.
         precision: as in `join.self_join`.
+        nearest: is told each row's most similar other row among those it shares a cell with.
 
     Returns:
         Blocks of pairs a < b, none empty.
@@ -182,11 +184,15 @@ def cells_join(
         InvalidValue: as `join.self_join`.
     """
     for cell, members in cells.members():
-        for block in self_join(IndexedRows(rows, members), threshold, device=device, precision=precision):
+        within = None if nearest is None else Nearest(len(members))
+        part = IndexedRows(rows, members)
+        for block in self_join(part, threshold, device=device, nearest=within, precision=precision):
             a, b = members[block.a], members[block.b]
             first = cells.first_shared(a, b) == cell
             if first.any():
                 yield PairBlock(a[first], b[first], block.similarity[first])
+        if nearest is not None and within is not None:
+            nearest.update_from_part(members, within)
 
 
 def _units(rows: RowSource, numbers: Numbers) -> NDArray[np.float32]:

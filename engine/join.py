@@ -1,9 +1,9 @@
 """All pairs at or above a threshold, exactly, in memory bounded by the block.
 
-Rows meet block by block, the upper triangle only. `screen` proposes pairs in float32 with a proved
-error bound, and every proposal is decided in float64 by the definition in `similarity`. On a CPU a
-join holds about 200 MB (default block, 512 dimensions) and a few bytes per row, whatever the number of
-rows and even if every pair is similar: pairs are handed on in blocks of at most 2^20.
+Rows meet block by block, the upper triangle only. `codes` proposes pairs in int8, or `screen` in float32,
+each with a proved error bound, and every proposal is decided in float64 by the definition in
+`similarity`. On a CPU a join holds about 200 MB (default block, 512 dimensions) and a few bytes per row,
+whatever the number of rows and even if every pair is similar: pairs are handed on in blocks of at most 2^20.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def self_join(
         threshold: similarity in (0, 1].
         block: how many rows meet as many others at a time, by default 2048 on a CPU and 8192 elsewhere;
             changes memory and the order of the answer, never its content.
-        device: where the float32 products are made: "cpu", "cuda", or "auto" for CUDA where there is one.
+        device: where the products are made: "cpu", "cuda", or "auto" for CUDA where there is one.
         skip: bool [n], rows that take no part.
         fresh: bool [n]; where given, only pairs with at least one fresh row: what is new after rows
             were added to others that were joined before.

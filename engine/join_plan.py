@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from twinlens.engine.cells import SPREADS, Cells, Recall, cells_join, make_cells, measure_recall
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.join import PairBlock, self_join
+from twinlens.engine.join import Nearest, PairBlock, self_join
 from twinlens.engine.screen import resolved_device
 from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
 from twinlens.engine.similarity import Mask, Numbers, RowSource, check_threshold, row_norms
@@ -64,6 +64,22 @@ class JoinPlan:
     cells: Cells | None = None
     recall: Recall | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """What results say of the join they come from."""
+        recall = self.recall
+        return {
+            "method": self.method,
+            "precision": self.precision,
+            "rows": self.rows,
+            "threshold": self.threshold,
+            "pairs_compared": self.pairs,
+            "expected_seconds": round(self.seconds, 1),
+            "cells": None if self.cells is None else self.cells.count,
+            "cells_of_a_row": None if self.cells is None else self.cells.spread,
+            "recall": 1.0 if recall is None else recall.share,
+            "recall_measured_on": None if recall is None else {"rows": recall.rows, "pairs": recall.pairs},
+        }
+
     def __str__(self) -> str:
         way = f"{self.rows:,} rows of {self.dim} at {self.threshold:g}: "
         cost = f"{self.pairs:,} pairs in {self.precision}, about {_duration(self.seconds)}"
@@ -82,6 +98,8 @@ def plan_join(
     *,
     method: JoinMethod = "auto",
     skip: Mask | None = None,
+    fresh: Mask | None = None,
+    wants_nearest: bool = False,
     device: str = "cpu",
     patience: float = PATIENCE,
 ) -> JoinPlan:
@@ -92,6 +110,8 @@ def plan_join(
         threshold: similarity in (0, 1].
         method: "exact", "cells", or "auto" for exact where that is expected to end in time.
         skip: bool [n], rows that take no part.
+        fresh: bool [n], as in `join.self_join`; what is added to what was joined before meets it exactly.
+        wants_nearest: whether each row's nearest other is wanted as well.
         device: as in `join.self_join`.
         patience: seconds that an exact join may be expected to take where the method is "auto".
 
@@ -103,8 +123,8 @@ def plan_join(
         raise InvalidValue(f"no join is named {method!r}: choose from auto, exact, cells")
     device = resolved_device(device)
     kept = np.arange(len(rows)) if skip is None else np.flatnonzero(~skip)
-    pairs = len(kept) * (len(kept) - 1) // 2
-    precision = chosen_precision(rows, kept, Task(threshold, pairs, wants_nearest=False), device)
+    pairs = _pairs_that_meet(kept, fresh)
+    precision = chosen_precision(rows, kept, Task(threshold, pairs, wants_nearest), device)
     rate = _pairs_per_second(rows, kept, precision, device)
     exact = JoinPlan(
         method="exact",
@@ -116,13 +136,22 @@ def plan_join(
         seconds=pairs / rate,
         memory=_LOADED_BYTES + 8 * len(rows),
     )
-    if method == "exact" or (method == "auto" and exact.seconds <= patience) or len(kept) < SPREADS[-1]:
+    whole = fresh is None or bool(fresh[kept].all())
+    if method == "exact" or not whole or len(kept) < SPREADS[-1]:
+        return exact
+    if method == "auto" and exact.seconds <= patience:
         return exact
     return _by_cells(rows, skip, exact, rate, device)
 
 
 def joined(
-    plan: JoinPlan, rows: RowSource, *, skip: Mask | None = None, device: str = "cpu"
+    plan: JoinPlan,
+    rows: RowSource,
+    *,
+    skip: Mask | None = None,
+    fresh: Mask | None = None,
+    nearest: Nearest | None = None,
+    device: str = "cpu",
 ) -> Iterator[PairBlock]:
     """Carry a plan out: blocks of pairs, as `join.self_join` gives them.
 
@@ -130,11 +159,28 @@ def joined(
         plan: of these rows.
         rows: float16 [n, dim].
         skip: bool [n], as it was planned.
+        fresh: bool [n], as it was planned.
+        nearest: is told each row's most similar other row, of those it was compared with.
         device: as in `join.self_join`.
     """
     if plan.cells is not None:
-        return cells_join(rows, plan.cells, plan.threshold, device=device, precision=plan.precision)
-    return self_join(rows, plan.threshold, device=device, skip=skip, precision=plan.precision)
+        return cells_join(
+            rows, plan.cells, plan.threshold, device=device, precision=plan.precision, nearest=nearest
+        )
+    return self_join(
+        rows,
+        plan.threshold,
+        device=device,
+        skip=skip,
+        fresh=fresh,
+        nearest=nearest,
+        precision=plan.precision,
+    )
+
+
+def _pairs_that_meet(kept: Numbers, fresh: Mask | None) -> int:
+    new = len(kept) if fresh is None else int(fresh[kept].sum())
+    return new * (len(kept) - new) + new * (new - 1) // 2
 
 
 def _by_cells(rows: RowSource, skip: Mask | None, exact: JoinPlan, rate: float, device: str) -> JoinPlan:

@@ -92,6 +92,12 @@ class Nearest:
         np.maximum.at(self._floor, a, similarity - HALF_A_MICRO)
         np.maximum.at(self._floor, b, similarity - HALF_A_MICRO)
 
+    def update_from_part(self, rows: Numbers, part: Nearest) -> None:
+        """Take what a join of some rows only has told `part`, row k of which is rows[k], ascending."""
+        known = part._key != _NOBODY
+        others = rows[part.index[known]]
+        np.minimum.at(self._key, rows[known], part._key[known] >> _SHIFT << _SHIFT | others)
+
     def update_from_codes(self, rows: Numbers, others: Numbers, product: CodedProduct) -> None:
         """Take what an int8 product of `rows` int64 [k] and `others` int64 [m] says, of both sides."""
         self._raise_floor(rows, product.least_of_rows())
