@@ -42,7 +42,7 @@ _U = 2.0**-24
 _STEPS = 127
 _CLIPPED_AT = 4.0
 _SEED = 20240607
-_GROUP = 64
+GROUP = 64
 _MULTIPLE = 16
 _PAIRS_AT_ONCE = 1 << 20
 _NOWHERE = -(2**31)
@@ -90,7 +90,7 @@ class CodedScreen:
         self._step = _CLIPPED_AT / (_STEPS * dim**0.5)
         self._turn = (_rotation(dim) / self._step).astype(np.float32)
         self._turn_there = None if device == "cpu" else torch.from_numpy(self._turn).to(device)
-        self._buffer = torch.empty(_filled(block, _GROUP) ** 2, dtype=torch.int32, device=device)
+        self._buffer = torch.empty(filled_up(block, GROUP) ** 2, dtype=torch.int32, device=device)
 
     def load(self, rows: Rows, norms: NDArray[np.float64]) -> Codes:
         """Code a block of rows.
@@ -108,7 +108,7 @@ class CodedScreen:
         turned = self._turned(units)
         steps = turned.round().clamp_(-_STEPS, _STEPS)
         values = torch.zeros(
-            (_filled(n, _GROUP), _filled(dim, _MULTIPLE)), dtype=torch.int8, device=self._device
+            (filled_up(n, GROUP), filled_up(dim, _MULTIPLE)), dtype=torch.int8, device=self._device
         )
         values[:n, :dim] = steps
         residual = torch.linalg.vector_norm(turned.sub_(steps), dim=1).cpu().numpy() * self._step
@@ -130,21 +130,19 @@ class CodedScreen:
         height, width = len(a.values), len(b.values)
         products = self._buffer[: height * width].view(height, width)
         torch._int_mm(a.values, b.values.T, out=products)
-        products[n:] = _NOWHERE
-        products[:, m:] = _NOWHERE
-        if a is b:
-            products.fill_diagonal_(_NOWHERE)
-        return CodedProduct(products, a.error, b.error, self._step**2)
+        leave_out(products, n, m, same=a is b)
+        return CodedProduct(products, a.error, b.error, scale=self._step**2)
 
 
 class CodedProduct:
-    """Int32 products of two coded blocks, and the questions asked of them.
+    """Products of two coded blocks, and the questions asked of them.
 
     Args:
-        products: int32 [n and m filled up to multiples of 64], the least number where there is no pair.
+        products: int32 or bfloat16 [n and m filled up to multiples of 64], -2^31 where there is no pair.
         row_error: float64 [n], of the codes of the left block.
         column_error: float64 [m], of the right one.
         scale: what a product of 1 is worth.
+        rounding: how far a product may be from the exact one of the codes.
     """
 
     def __init__(
@@ -152,17 +150,20 @@ class CodedProduct:
         products: Array,
         row_error: NDArray[np.float64],
         column_error: NDArray[np.float64],
+        *,
         scale: float,
+        rounding: float = 0.0,
     ) -> None:
         self._products = products
         self._errors = row_error, column_error
         self._scale = scale
+        self._rounding = rounding
         # A whole row is compared with one number: it pays for the worst of the other side.
-        self._row_slack = _slack(row_error, column_error.max(initial=0.0))
-        self._column_slack = _slack(column_error, row_error.max(initial=0.0))
+        self._row_slack = _slack(row_error, column_error.max(initial=0.0)) + rounding
+        self._column_slack = _slack(column_error, row_error.max(initial=0.0)) + rounding
         self._best_of_rows = products.amax(1)
         height, width = products.shape
-        self._groups = products.view(height // _GROUP, _GROUP, width)
+        self._groups = products.view(height // GROUP, GROUP, width)
         self._best_of_groups: Array | None = None
 
     def reaching(self, similarity: float) -> Iterator[tuple[Numbers, Numbers]]:
@@ -196,11 +197,11 @@ class CodedProduct:
         """Pairs whose dot product can reach the floor of their column, float64 [m]."""
         limit = self._limits(floor, self._column_slack, self._products.shape[1])
         groups, columns = (self._grouped() >= limit).nonzero(as_tuple=True)
-        for part in spans(0, len(groups), _PAIRS_AT_ONCE // _GROUP):
+        for part in spans(0, len(groups), _PAIRS_AT_ONCE // GROUP):
             group, column = groups[part], columns[part]
             place, inside = (self._groups[group, :, column] >= limit[column][:, None]).nonzero(as_tuple=True)
             if len(place):
-                yield self._proposals(group[place] * _GROUP + inside, column[place])
+                yield self._proposals(group[place] * GROUP + inside, column[place])
 
     def _grouped(self) -> Array:
         """The largest product of each column in each group of rows: one pass instead of a strided one."""
@@ -209,9 +210,14 @@ class CodedProduct:
         return self._best_of_groups
 
     def _limits(self, floor: NDArray[np.float64], slack: NDArray[np.float64], filled: int) -> Array:
-        """The smallest int32 that can mean a dot product at or above the floor, less one for float64."""
+        """The smallest product that can mean a dot product at or above the floor, less a step for float64."""
         import torch
 
+        if self._products.dtype == torch.bfloat16:
+            exact = np.full(filled, np.inf, dtype=np.float32)
+            exact[: len(floor)] = floor - slack
+            near = torch.from_numpy(exact).bfloat16()
+            return torch.nextafter(near, torch.full_like(near, -np.inf)).to(self._products.device)
         limits = np.full(filled, 2**31 - 1, dtype=np.int32)
         steps = np.clip(np.floor((floor - slack) / self._scale) - 1.0, _NOWHERE + 1, 2**31 - 1)
         limits[: len(floor)] = steps.astype(np.int32)
@@ -220,8 +226,16 @@ class CodedProduct:
     def _proposals(self, row: Array, column: Array) -> Proposals:
         products = _host(self._products[row, column])
         i, j = _host(row), _host(column)
-        most = products * self._scale + _slack(self._errors[0][i], self._errors[1][j])
+        most = products * self._scale + _slack(self._errors[0][i], self._errors[1][j]) + self._rounding
         return Proposals(i, j, most)
+
+
+def leave_out(products: Array, n: int, m: int, *, same: bool) -> None:
+    """Mark what lies beyond n rows and m columns, and the diagonal of a block with itself, as no pair."""
+    products[n:] = _NOWHERE
+    products[:, m:] = _NOWHERE
+    if same:
+        products.fill_diagonal_(_NOWHERE)
 
 
 def codes_are_exact(device: str) -> bool:
@@ -262,9 +276,10 @@ def _slack(error: NDArray[np.float64], others: Any) -> NDArray[np.float64]:
     return slack
 
 
-def _filled(count: int, multiple: int) -> int:
+def filled_up(count: int, multiple: int) -> int:
+    """The next multiple at or above a count."""
     return -(-count // multiple) * multiple
 
 
 def _host(array: Array) -> NDArray[Any]:
-    return np.asarray(array.cpu().numpy())
+    return np.asarray((array.float() if array.is_floating_point() else array).cpu().numpy())

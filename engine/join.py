@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from twinlens.engine.codes import CodedProduct, CodedScreen
 from twinlens.engine.errors import InvalidValue
+from twinlens.engine.halves import HalfScreen
 from twinlens.engine.nearest import Nearest
 from twinlens.engine.screen import HALF_A_MICRO, Product, Screen, resolved_device
 from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
@@ -162,7 +163,7 @@ class _Side:
 
     rows: RowSource
     norms: NDArray[np.float64]
-    screen: Screen | CodedScreen
+    screen: Screen | CodedScreen | HalfScreen
 
     def blocks(self, numbers: Numbers, size: int) -> Iterator[_Block]:
         """Blocks of at most `size` of some rows, one at a time."""

@@ -1,4 +1,4 @@
-"""In which precision the products of a join are made: int8 where that pays, else float32."""
+"""In which precision the products of a join are made: the fastest that does not propose too much."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from twinlens.engine.codes import CodedScreen, codes_are_exact
+from twinlens.engine.halves import HalfScreen, halves_are_summed_in_float32
 from twinlens.engine.screen import Screen
 from twinlens.engine.similarity import Numbers, RowSource, row_norms
 
-Precision: TypeAlias = Literal["int8", "float32"]
+Precision: TypeAlias = Literal["int8", "bfloat16", "float32"]
 
 # Below this many multiplications a float32 join takes about as long as loading torch: 1 s on two cores.
 _WORTH_TORCH = 1 << 36
@@ -19,6 +20,7 @@ _WORTH_TORCH = 1 << 36
 _SHARE_IN_VAIN = 1 / 512
 _RIVALS = 8
 _WINDOW = 0.02
+_HALF_WINDOW = 0.0075
 _SAMPLE = 2048
 _SEED = 0
 
@@ -41,7 +43,8 @@ def chosen_precision(rows: RowSource, kept: Numbers, task: Task, device: str) ->
     """What is expected to be faster.
 
     int8, unless the join is short, the device cannot do it, or a sample says that the error of int8
-    would propose too many pairs in vain.
+    would propose too many pairs in vain. bfloat16 where only the rivals for the nearest others are too
+    many for int8; float32 otherwise.
 
     Args:
         rows: float16 [n, dim].
@@ -63,10 +66,13 @@ def chosen_precision(rows: RowSource, kept: Numbers, task: Task, device: str) ->
     if task.wants_nearest:
         best = np.minimum(products.max(axis=1, keepdims=True), task.threshold)
         if (products >= best - 2 * _WINDOW).sum() > _RIVALS * len(products):
-            return "float32"
+            few = (products >= best - 2 * _HALF_WINDOW).sum() <= _RIVALS * len(products)
+            return "bfloat16" if few and halves_are_summed_in_float32(device) else "float32"
     return "int8"
 
 
-def make_screen(precision: Precision, block: int, dim: int, device: str) -> Screen | CodedScreen:
+def make_screen(precision: Precision, block: int, dim: int, device: str) -> Screen | CodedScreen | HalfScreen:
     """The screen of a precision, for blocks of at most `block` rows of length `dim`."""
-    return CodedScreen(block, dim, device) if precision == "int8" else Screen(block, device)
+    if precision == "int8":
+        return CodedScreen(block, dim, device)
+    return HalfScreen(block, device) if precision == "bfloat16" else Screen(block, device)

@@ -197,7 +197,8 @@ def join_section(figures: Figures) -> Iterator[str]:
         part = figures["slice"]
         yield (
             f"\nOf the exact join of {part['vectors']:,} vectors, {part['compared']:,} pairs (the last "
-            f"{SLICE:,} with all) took {part['seconds']:.0f} s; all of it would take {part['whole'] / 60:.0f} minutes."
+            f"{SLICE:,} with all) took {part['seconds']:.0f} s; all of it would take "
+            f"{part['whole'] / 60:.0f} minutes."
         )
     if "cells" in figures:
         cells = figures["cells"]

@@ -22,12 +22,14 @@ from tests.rows import (
 from twinlens.engine.codes import CodedProduct, CodedScreen, codes_are_exact
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import Nearest, cross_join, self_join
-from twinlens.engine.screens import Task, chosen_precision
+from twinlens.engine.screen import Screen
+from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
 from twinlens.engine.similarity import row_norms, unit_rows
 
 pytestmark = pytest.mark.skipif(not codes_are_exact("cpu"), reason="no VNNI instructions")
 
 MANY_PAIRS = 1 << 40
+PRECISIONS: list[Precision] = ["int8", "bfloat16"]
 
 
 @contextmanager
@@ -40,8 +42,9 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def product(device: str, a: Rows, b: Rows) -> CodedProduct:
-    screen = CodedScreen(max(len(a), len(b)), a.shape[1], device)
+def product(device: str, a: Rows, b: Rows, precision: Precision = "int8") -> CodedProduct:
+    screen = make_screen(precision, max(len(a), len(b)), a.shape[1], device)
+    assert not isinstance(screen, Screen)
     left = screen.load(a, row_norms(a))
     right = left if a is b else screen.load(b, row_norms(b))
     return screen.product(left, right, len(a), len(b))
@@ -61,7 +64,8 @@ def adversary_of(row: Rows, cosine: float) -> Rows:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dim", [1, 7, 512, 1280])
-def test_what_a_pair_can_reach_is_at_least_what_it_is(device: str, dim: int) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_a_pair_can_reach_is_at_least_what_it_is(device: str, dim: int, precision: Precision) -> None:
     axis_of_the_code = np.asarray(CodedScreen(1, dim, "cpu")._turn.T[:60], np.float16)
     one_coordinate = np.eye(60, dim, dtype=np.float16)[:dim]
     for rows in (
@@ -72,7 +76,7 @@ def test_what_a_pair_can_reach_is_at_least_what_it_is(device: str, dim: int) -> 
     ):
         others = np.concatenate([rows, random_rows(2, 30, dim)])
         exact = unit_rows(rows) @ unit_rows(others).T
-        made = product(device, rows, others)
+        made = product(device, rows, others, precision)
         for cut in (-1.0, 0.0, 0.3, 0.8):
             found = np.zeros(exact.shape, dtype=bool)
             for part in made.rivals_of_rows(np.full(len(rows), cut)):
@@ -151,13 +155,14 @@ def test_what_is_new_meets_the_old_and_itself(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_the_nearest_are_the_nearest(seed: int) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_nearest_are_the_nearest(seed: int, precision: Precision) -> None:
     rows = adversarial_rows(seed)
     similarity = brute_similarity(rows)
     np.fill_diagonal(similarity, -np.inf)
     for threshold, block in ((0.6, 7), (1.0, None)):
         nearest = Nearest(len(rows))
-        for _ in self_join(rows, threshold, block=block, nearest=nearest, precision="int8"):
+        for _ in self_join(rows, threshold, block=block, nearest=nearest, precision=precision):
             pass
         assert np.array_equal(nearest.similarity, similarity.max(axis=1))
         assert np.array_equal(nearest.index, similarity.argmax(axis=1))
@@ -167,12 +172,12 @@ def test_the_nearest_are_the_nearest(seed: int) -> None:
 def test_both_precisions_answer_the_same_on_every_device(device: str) -> None:
     rows = clustered_rows(0, 900, 96, groups=40, noise=0.6)
     answers = []
-    for precision in ("int8", "float32"):
+    for precision in (*PRECISIONS, "float32"):
         nearest = Nearest(len(rows))
         blocks = self_join(rows, 0.8, device=device, nearest=nearest, precision=precision, block=256)
         pairs = {(a, b) for found in blocks for a, b in zip(found.a.tolist(), found.b.tolist(), strict=True)}
         answers.append((pairs, nearest.similarity.tolist(), nearest.index.tolist()))
-    assert answers[0] == answers[1]
+    assert answers[0] == answers[1] == answers[2]
     assert len(answers[0][0]) > 1000
 
 
@@ -188,6 +193,14 @@ def test_int8_is_chosen_for_long_joins_whose_pairs_stand_out() -> None:
     kept = np.arange(len(rows))
     assert chosen_precision(rows, kept, Task(0.9, MANY_PAIRS, wants_nearest=False), "cpu") == "int8"
     assert chosen_precision(rows, kept, Task(0.9, 3000 * 1500, wants_nearest=False), "cpu") == "float32"
+
+
+def test_bfloat16_is_chosen_where_the_nearest_have_many_rivals_for_int8_only() -> None:
+    rng = np.random.default_rng(0)
+    rows = 0.78 * rng.standard_normal((1000, 512)) / 512**0.5
+    rows[:, 0] += 0.62
+    task = Task(0.9, MANY_PAIRS, wants_nearest=True)
+    assert chosen_precision(np.asarray(rows, np.float16), np.arange(1000), task, "cpu") == "bfloat16"
 
 
 def test_float32_is_chosen_where_int8_would_propose_too_much() -> None:
