@@ -83,6 +83,8 @@ class CodedScreen:
         device: a torch device, such as "cpu" or "cuda".
     """
 
+    value_bytes = 1
+
     def __init__(self, block: int, dim: int, device: str) -> None:
         import torch
 

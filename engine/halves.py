@@ -32,6 +32,8 @@ class HalfScreen:
         device: a torch device, such as "cpu" or "cuda".
     """
 
+    value_bytes = 2
+
     def __init__(self, block: int, device: str) -> None:
         import torch
 

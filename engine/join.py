@@ -41,8 +41,8 @@ _ACCELERATOR_BLOCK = 8192
 _PAIR_VALUES_AT_ONCE = 1 << 21
 _ALL = slice(None)
 
-# Blocks that stay loaded while all others come by: loading costs as much as meeting two blocks.
-_LOADED_BLOCKS = 32
+# What stays loaded while all other blocks come by: loading one costs as much as meeting four.
+_LOADED_BYTES = 1 << 26
 
 _RIVALS_KEPT = 1 << 22
 
@@ -165,6 +165,10 @@ class _Side:
     norms: NDArray[np.float64]
     screen: Screen | CodedScreen | HalfScreen
 
+    def loaded_at_once(self, size: int) -> int:
+        """How many rows stay loaded: whole blocks of `size`, one at least."""
+        return max(1, _LOADED_BYTES // (self.screen.value_bytes * self.rows.shape[1] * size)) * size
+
     def blocks(self, numbers: Numbers, size: int) -> Iterator[_Block]:
         """Blocks of at most `size` of some rows, one at a time."""
         return (_Block(self, numbers[span]) for span in spans(0, len(numbers), size))
@@ -230,7 +234,7 @@ def _self_join(
 
 def _meetings(side: _Side, old: Numbers, new: Numbers, size: int) -> Iterator[tuple[_Block, _Block]]:
     """Every two blocks of which one is new, once: some stay loaded while all before them come by."""
-    for group in spans(0, len(new), size * _LOADED_BLOCKS):
+    for group in spans(0, len(new), side.loaded_at_once(size)):
         stay = list(side.blocks(new[group], size))
         for numbers in (old, new[: group.start]):
             for left in side.blocks(numbers, size):
@@ -241,7 +245,7 @@ def _meetings(side: _Side, old: Numbers, new: Numbers, size: int) -> Iterator[tu
 def _cross_join(
     a: _Side, kept_a: Numbers, b: _Side, kept_b: Numbers, size: int, threshold: float
 ) -> Iterator[PairBlock]:
-    for group in spans(0, len(kept_a), size * _LOADED_BLOCKS):
+    for group in spans(0, len(kept_a), a.loaded_at_once(size)):
         stay = list(a.blocks(kept_a[group], size))
         for right in b.blocks(kept_b, size):
             for left in stay:

@@ -136,6 +136,8 @@ class Screen:
         device: "cpu", a torch device such as "cuda", or "auto" for CUDA where there is one.
     """
 
+    value_bytes = 4
+
     def __init__(self, block: int, device: str) -> None:
         self._device = resolved_device(device)
         self._buffer = self._zeros(_filled(block), _filled(block)).reshape(-1)
