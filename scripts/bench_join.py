@@ -91,6 +91,7 @@ def measure_joins(
         contenders = contenders_for(rows)
         taken: dict[str, list[float]] = {name: [] for name in contenders}
         found: dict[str, int] = {}
+        bare_products(1)  # loads torch
         for _ in range(rounds):
             for name, join in contenders.items():
                 start = time.perf_counter()
