@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import uuid
@@ -11,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,7 @@ from twinlens.engine.explain import explain_pair
 from twinlens.engine.hash_links import establish_hashes, linked_units
 from twinlens.engine.ingest import Ingest, IngestOptions, IngestReport, OnProgress, Progress
 from twinlens.engine.issues import Measures
+from twinlens.engine.join_plan import JoinMethod, JoinPlan
 from twinlens.engine.keeper import DEFAULT_RULES
 from twinlens.engine.lock import WriterLock
 from twinlens.engine.pixels import establish_pixels
@@ -274,18 +277,28 @@ class Dataset:
             )
             report = ingest.run(progress)
             if relate:
-                self._relate(progress)
+                self._relate(progress, (options or IngestOptions()).join)
         return report
 
-    def relate(self, on_progress: OnProgress | None = None) -> None:
+    def relate(self, on_progress: OnProgress | None = None, join: JoinMethod = "auto") -> None:
         """Compare whatever is new since images were compared last; done at once where nothing is.
+
+        Args:
+            on_progress: is told how far it is.
+            join: as in `IngestOptions`.
 
         Raises:
             DatasetLocked: another process writes.
             DatasetReadOnly, StorageFull: the folder cannot be written.
         """
         with self._writing():
-            self._relate(on_progress or _ignore)
+            self._relate(on_progress or _ignore, join)
+
+    @property
+    def join(self) -> dict[str, Any] | None:
+        """How pairs were found and the recall that was measured; None where all were compared."""
+        stored = self._catalog.meta(relations.JOIN, "")
+        return json.loads(stored) if stored else None
 
     @property
     def related(self) -> bool:
@@ -639,13 +652,17 @@ class Dataset:
             if related:
                 self._catalog.set_meta("related", self._catalog.meta("generation"))
 
-    def _relate(self, progress: OnProgress) -> None:
+    def _relate(self, progress: OnProgress, join: JoinMethod = "auto") -> None:
         progress(Progress("compare", 0, 1))
         if self._catalog.meta("related", "") == self._catalog.meta("generation"):
             progress(Progress("compare", 1, 1))
             return
         rows = self._vectors.rows(int(self._catalog.meta("rows")))
-        relations.update(self._catalog, rows, self.description, self._device)
+
+        def tell(plan: JoinPlan) -> None:
+            progress(Progress("compare", 0, 1, note=f"comparing {plan}"))
+
+        relations.update(self._catalog, rows, self.description, self._device, join, tell)
         establish_pixels(self._catalog, DecodeLimits(), os.cpu_count() or 1)
         progress(Progress("compare", 1, 1))
         search.open_index(self.snapshot(), self.folder)

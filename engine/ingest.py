@@ -28,6 +28,7 @@ from twinlens.engine.downloads import Downloads
 from twinlens.engine.embedding import embed_padded
 from twinlens.engine.entries import is_url
 from twinlens.engine.errors import DecodeError, SourceError
+from twinlens.engine.join_plan import JoinMethod
 from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.previews import Previews
 from twinlens.engine.sight import Known, Looker, Sight
@@ -54,6 +55,8 @@ class IngestOptions:
         retry_failed: read files again that failed for good.
         allow_empty: accept that a source which held images holds none now.
         shards: enter the tar archives of a folder without images.
+        join: how new images are compared: "exact", "cells" (approximately, with the recall measured), or
+            "auto" for exact unless that would take longer than an hour (`join_plan`).
     """
 
     workers: int | None = None
@@ -62,6 +65,7 @@ class IngestOptions:
     retry_failed: bool = False
     allow_empty: bool = False
     shards: bool = True
+    join: JoinMethod = "auto"
 
 
 @dataclass(slots=True)
@@ -93,11 +97,12 @@ class IngestReport:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is: `done` of `total` units of work."""
+    """How far a stage is: `done` of `total` units of work; `note` is something to read, said once."""
 
     stage: str
     done: int
     total: int
+    note: str = ""
 
 
 OnProgress = Callable[[Progress], None]

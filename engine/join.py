@@ -1,23 +1,26 @@
 """All pairs at or above a threshold, exactly, in memory bounded by the block.
 
-Rows meet block by block, the upper triangle only. `screen` proposes pairs in float32 with a proved
-error bound, and every proposal is decided in float64 by the definition in `similarity`. On a CPU a
-join holds about 200 MB (default block, 512 dimensions) and a few bytes per row, whatever the number of
-rows and even if every pair is similar: pairs are handed on in blocks of at most 2^20.
+Rows meet block by block, the upper triangle only. `codes` proposes pairs in int8, or `screen` in float32,
+each with a proved error bound, and every proposal is decided in float64 by the definition in
+`similarity`. On a CPU a join holds about 200 MB (default block, 512 dimensions) and a few bytes per row,
+whatever the number of rows and even if every pair is similar: pairs are handed on in blocks of at most 2^20.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.codes import CodedProduct, CodedScreen
 from twinlens.engine.errors import InvalidValue
+from twinlens.engine.halves import HalfScreen
 from twinlens.engine.nearest import Nearest
-from twinlens.engine.screen import HALF_A_MICRO, Product, Screen, resolved_device, screening_error
+from twinlens.engine.screen import HALF_A_MICRO, Product, Screen, resolved_device
+from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
 from twinlens.engine.similarity import (
     Mask,
     Numbers,
@@ -36,6 +39,12 @@ __all__ = ["Nearest", "PairBlock", "cross_join", "self_join"]
 _CPU_BLOCK = 2048
 _ACCELERATOR_BLOCK = 8192
 _PAIR_VALUES_AT_ONCE = 1 << 21
+_ALL = slice(None)
+
+# What stays loaded while all other blocks come by: loading one costs as much as meeting four.
+_LOADED_BYTES = 1 << 26
+
+_RIVALS_KEPT = 1 << 22
 
 # Deciding a gathered pair costs about as much memory traffic as 64 pairs of a matrix product.
 _DENSE = 64
@@ -68,6 +77,7 @@ def self_join(
     skip: Mask | None = None,
     fresh: Mask | None = None,
     nearest: Nearest | None = None,
+    precision: Precision | None = None,
 ) -> Iterator[PairBlock]:
     """Every pair of rows whose similarity is at or above a threshold, once, and no other.
 
@@ -76,12 +86,14 @@ def self_join(
         threshold: similarity in (0, 1].
         block: how many rows meet as many others at a time, by default 2048 on a CPU and 8192 elsewhere;
             changes memory and the order of the answer, never its content.
-        device: where the float32 products are made: "cpu", "cuda", or "auto" for CUDA where there is one.
+        device: where the products are made: "cpu", "cuda", or "auto" for CUDA where there is one.
         skip: bool [n], rows that take no part.
         fresh: bool [n]; where given, only pairs with at least one fresh row: what is new after rows
             were added to others that were joined before.
         nearest: is told each row's most similar other row, of those it was compared with; ready when
             the iterator is exhausted.
+        precision: of the products that propose pairs, by default what `chosen_precision` expects to be
+            faster; changes the time and the order of the answer, never its content.
 
     Returns:
         Blocks of pairs a < b, none empty, in the same order for the same arguments; sorted by a, then
@@ -96,7 +108,11 @@ def self_join(
     kept = _kept(rows, skip)
     new = kept if fresh is None else kept[fresh[kept]]
     old = kept[:0] if fresh is None else kept[~fresh[kept]]
-    side = _Side(rows, _norms(rows, kept), Screen(min(size, len(kept)), device))
+    norms = _norms(rows, kept)
+    if precision is None:
+        task = Task(threshold, len(new) * (len(old) + len(new) // 2), nearest is not None)
+        precision = chosen_precision(rows, kept, task, device)
+    side = _Side(rows, norms, make_screen(precision, min(size, len(kept)), rows.shape[1], device))
     return _self_join(side, old, new, size, threshold, nearest)
 
 
@@ -109,6 +125,7 @@ def cross_join(
     device: str = "cpu",
     skip_a: Mask | None = None,
     skip_b: Mask | None = None,
+    precision: Precision | None = None,
 ) -> Iterator[PairBlock]:
     """Every pair of a row of one collection and a row of another at or above a threshold.
 
@@ -120,6 +137,7 @@ def cross_join(
         device: as in `self_join`.
         skip_a: bool [n], rows that take no part.
         skip_b: bool [m], rows that take no part.
+        precision: as in `self_join`.
 
     Returns:
         Blocks of pairs as in `self_join`, where `a` numbers `rows_a` and `b` numbers `rows_b`.
@@ -130,9 +148,12 @@ def cross_join(
     device = resolved_device(device)
     size = _block_size(threshold, block, device)
     kept_a, kept_b = _kept(rows_a, skip_a), _kept(rows_b, skip_b)
-    screen = Screen(min(size, max(len(kept_a), len(kept_b))), device)
-    left = _Side(rows_a, _norms(rows_a, kept_a), screen)
-    right = _Side(rows_b, _norms(rows_b, kept_b), screen)
+    norms_a, norms_b = _norms(rows_a, kept_a), _norms(rows_b, kept_b)
+    if precision is None:
+        task = Task(threshold, len(kept_a) * len(kept_b), wants_nearest=False)
+        precision = chosen_precision(rows_a, kept_a, task, device)
+    screen = make_screen(precision, min(size, max(len(kept_a), len(kept_b))), rows_a.shape[1], device)
+    left, right = _Side(rows_a, norms_a, screen), _Side(rows_b, norms_b, screen)
     return _cross_join(left, kept_a, right, kept_b, size, threshold)
 
 
@@ -142,30 +163,35 @@ class _Side:
 
     rows: RowSource
     norms: NDArray[np.float64]
-    screen: Screen
+    screen: Screen | CodedScreen | HalfScreen
 
-    def block(self, numbers: Numbers) -> _Block:
-        return _Block(self, numbers)
+    def loaded_at_once(self, size: int) -> int:
+        """How many rows stay loaded: whole blocks of `size`, one at least."""
+        return max(1, _LOADED_BYTES // (self.screen.value_bytes * self.rows.shape[1] * size)) * size
+
+    def blocks(self, numbers: Numbers, size: int) -> Iterator[_Block]:
+        """Blocks of at most `size` of some rows, one at a time."""
+        return (_Block(self, numbers[span]) for span in spans(0, len(numbers), size))
 
 
 class _Block:
-    """Rows that meet others: in float32 for the screen, in float64 once something is decided."""
+    """Rows that meet others, loaded for the screen; their values are fetched again where they decide."""
 
     def __init__(self, side: _Side, numbers: Numbers) -> None:
         self.numbers = numbers
         self.dim = side.rows.shape[1]
-        self._rows = side.rows[numbers]
-        self._screen = side.screen
-        self._loaded = side.screen.load(self._rows, side.norms[numbers])
+        self._side = side
+        self._loaded: Any = side.screen.load(side.rows[numbers], side.norms[numbers])
 
-    @cached_property
-    def units(self) -> Units:
-        """Float64 [n, dim]."""
-        return unit_rows(self._rows, self.numbers)
+    def units(self, places: Numbers | slice = _ALL) -> Units:
+        """Float64 [k, dim]."""
+        numbers = self.numbers[places]
+        return unit_rows(self._side.rows[numbers], numbers)
 
-    def times(self, other: _Block) -> Product:
+    def times(self, other: _Block) -> Product | CodedProduct:
         """Screen this block against another; the block itself leaves out the diagonal."""
-        return self._screen.product(self._loaded, other._loaded, len(self.numbers), len(other.numbers))
+        screen = self._side.screen
+        return screen.product(self._loaded, other._loaded, len(self.numbers), len(other.numbers))
 
 
 def _block_size(threshold: float, block: int | None, device: str) -> int:
@@ -189,65 +215,79 @@ def _norms(rows: RowSource, kept: Numbers) -> NDArray[np.float64]:
 def _self_join(
     side: _Side, old: Numbers, new: Numbers, size: int, threshold: float, nearest: Nearest | None
 ) -> Iterator[PairBlock]:
-    earlier = [old[span] for span in spans(0, len(old), size)]
-    for span in spans(0, len(new), size):
-        right = side.block(new[span])
-        earlier.append(right.numbers)
-        for numbers in earlier:
-            left = right if numbers is right.numbers else side.block(numbers)
-            product = left.times(right)
+    for left, right in _meetings(side, old, new, size):
+        product = left.times(right)
+        if nearest is not None:
+            _tell(nearest, left, right, product)
+        for i, j, similarity in _decided(left, right, product, threshold):
+            pairs = _in_order(left.numbers[i], right.numbers[j], similarity)
             if nearest is not None:
-                _tell(nearest, left, right, product)
-            for i, j, similarity in _decided(left, right, product, threshold):
-                pairs = _in_order(left.numbers[i], right.numbers[j], similarity)
-                if nearest is not None:
-                    nearest.update_from_pairs(pairs.a, pairs.b, pairs.similarity)
-                yield pairs
+                nearest.update_from_pairs(pairs.a, pairs.b, pairs.similarity)
+            yield pairs
+        if nearest is not None:
+            nearest.decide_rivals(side.rows, above=_RIVALS_KEPT)
     if nearest is not None:
+        nearest.decide_rivals(side.rows)
         nearest.settle(side.rows, new, np.sort(np.concatenate([old, new])))
         nearest.settle(side.rows, old, new)
+
+
+def _meetings(side: _Side, old: Numbers, new: Numbers, size: int) -> Iterator[tuple[_Block, _Block]]:
+    """Every two blocks of which one is new, once: some stay loaded while all before them come by."""
+    for group in spans(0, len(new), side.loaded_at_once(size)):
+        stay = list(side.blocks(new[group], size))
+        for numbers in (old, new[: group.start]):
+            for left in side.blocks(numbers, size):
+                yield from ((left, right) for right in stay)
+        yield from ((left, right) for place, right in enumerate(stay) for left in stay[: place + 1])
 
 
 def _cross_join(
     a: _Side, kept_a: Numbers, b: _Side, kept_b: Numbers, size: int, threshold: float
 ) -> Iterator[PairBlock]:
-    for span_a in spans(0, len(kept_a), size):
-        left = a.block(kept_a[span_a])
-        for span_b in spans(0, len(kept_b), size):
-            right = b.block(kept_b[span_b])
-            for i, j, similarity in _decided(left, right, left.times(right), threshold):
-                yield PairBlock(left.numbers[i], right.numbers[j], similarity)
+    for group in spans(0, len(kept_a), a.loaded_at_once(size)):
+        stay = list(a.blocks(kept_a[group], size))
+        for right in b.blocks(kept_b, size):
+            for left in stay:
+                for i, j, similarity in _decided(left, right, left.times(right), threshold):
+                    yield PairBlock(left.numbers[i], right.numbers[j], similarity)
 
 
-def _tell(nearest: Nearest, left: _Block, right: _Block, product: Product) -> None:
+def _tell(nearest: Nearest, left: _Block, right: _Block, product: Product | CodedProduct) -> None:
+    if isinstance(product, CodedProduct):
+        nearest.update_from_codes(left.numbers, right.numbers, product)
+        if left is not right:
+            nearest.update_from_codes_of_columns(right.numbers, left.numbers, product)
+        return
     nearest.update_from_block(left.numbers, right.numbers, product.top_two_of_rows())
     if left is not right:
         nearest.update_from_block(right.numbers, left.numbers, product.top_two_of_columns())
 
 
 def _decided(
-    left: _Block, right: _Block, product: Product, threshold: float
+    left: _Block, right: _Block, product: Product | CodedProduct, threshold: float
 ) -> Iterator[tuple[Numbers, Numbers, NDArray[np.float64]]]:
     """The pairs of two blocks at or above the threshold: row, column and similarity of each."""
-    cut = threshold - HALF_A_MICRO - screening_error(left.dim)
-    for i, j in product.at_least(cut):
-        similarity = _similarity_at(left.units, right.units, i, j)
-        decided = similarity >= threshold
+    for i, j in product.reaching(threshold - HALF_A_MICRO):
         if left is right:
-            decided &= i < j
+            i, j = i[i < j], j[i < j]
+        if not len(i):
+            continue
+        similarity = _similarity_at(left, right, i, j)
+        decided = similarity >= threshold
         if decided.any():
             yield i[decided], j[decided], similarity[decided]
 
 
-def _similarity_at(left: Units, right: Units, i: Numbers, j: Numbers) -> NDArray[np.float64]:
+def _similarity_at(left: _Block, right: _Block, i: Numbers, j: Numbers) -> NDArray[np.float64]:
     """Similarity of row left[i[k]] to row right[j[k]], i ascending: float64 [k]."""
     strip = slice(int(i[0]), int(i[-1]) + 1)
-    if len(i) * _DENSE > (strip.stop - strip.start) * len(right):
-        dense = similarities(left[strip], right)
+    if len(i) * _DENSE > (strip.stop - strip.start) * len(right.numbers):
+        dense = similarities(left.units(strip), right.units())
         return dense[i - strip.start, j]
     similarity = np.empty(len(i))
-    for span in spans(0, len(i), max(1, _PAIR_VALUES_AT_ONCE // left.shape[1])):
-        similarity[span] = pairwise(left[i[span]], right[j[span]])
+    for span in spans(0, len(i), max(1, _PAIR_VALUES_AT_ONCE // left.dim)):
+        similarity[span] = pairwise(left.units(i[span]), right.units(j[span]))
     return similarity
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.codes import CodedProduct
 from twinlens.engine.screen import HALF_A_MICRO, NOWHERE, TopTwo, screening_error
 from twinlens.engine.similarity import (
     MICRO,
@@ -23,6 +26,21 @@ _ROWS_AT_ONCE = 512
 _COLUMNS_AT_ONCE = 4096
 _PAIR_VALUES_AT_ONCE = 1 << 21
 
+# Far above the error of a dot product in float64, and of 12 decimals, far below a millionth.
+_FLOAT64 = 1e-11
+
+
+class _Rivals(NamedTuple):
+    """Others that may be the nearest of a row: int64 [k], int64 [k], and float64 [k], similar at most."""
+
+    row: Numbers
+    other: Numbers
+    most: NDArray[np.float64]
+
+    def reaching(self, floor: NDArray[np.float64]) -> _Rivals:
+        chosen = self.most >= floor
+        return _Rivals(self.row[chosen], self.other[chosen], self.most[chosen])
+
 
 class Nearest:
     """The most similar other row of each of n rows, gathered while a join runs; ties to the lower number.
@@ -30,7 +48,9 @@ class Nearest:
     Exact: rows with a pair at or above the join's threshold take it from the pairs, which are decided
     in float64. For the others the float32 screen names a candidate and how close the runner-up comes;
     where that is too close for the screen's error bound, the row is compared with all others in
-    float64.
+    float64. An int8 screen names rivals instead: all that can reach the similarity which some other row
+    is known to have at least. That floor rises as the join goes on, rivals below it are forgotten, and
+    the rest are decided in float64.
 
     Args:
         n: how many rows there are.
@@ -42,6 +62,8 @@ class Nearest:
         self._candidate = np.full(n, -1)
         self._best = np.full(n, NOWHERE, dtype=np.float32)
         self._second = np.full(n, NOWHERE, dtype=np.float32)
+        self._floor = np.full(n, -np.inf)
+        self._rivals: list[_Rivals] = []
 
     @property
     def similarity(self) -> NDArray[np.float64]:
@@ -67,6 +89,48 @@ class Nearest:
         dissimilarity = (MICRO - micro(similarity)) << _SHIFT
         np.minimum.at(self._key, a, dissimilarity | b)
         np.minimum.at(self._key, b, dissimilarity | a)
+        np.maximum.at(self._floor, a, similarity - HALF_A_MICRO)
+        np.maximum.at(self._floor, b, similarity - HALF_A_MICRO)
+
+    def update_from_part(self, rows: Numbers, part: Nearest) -> None:
+        """Take what a join of some rows only has told `part`, row k of which is rows[k], ascending."""
+        known = part._key != _NOBODY
+        others = rows[part.index[known]]
+        np.minimum.at(self._key, rows[known], part._key[known] >> _SHIFT << _SHIFT | others)
+
+    def update_from_codes(self, rows: Numbers, others: Numbers, product: CodedProduct) -> None:
+        """Take what an int8 product of `rows` int64 [k] and `others` int64 [m] says, of both sides."""
+        self._raise_floor(rows, product.least_of_rows())
+        for found in product.rivals_of_rows(self._reachable(rows)):
+            self._rivals.append(_Rivals(rows[found.row], others[found.column], found.most))
+
+    def update_from_codes_of_columns(self, rows: Numbers, others: Numbers, product: CodedProduct) -> None:
+        """The same where `rows` int64 [m] are the columns of the product and `others` int64 [k] its rows."""
+        self._raise_floor(rows, product.least_of_columns())
+        for found in product.rivals_of_columns(self._reachable(rows)):
+            self._rivals.append(_Rivals(rows[found.column], others[found.row], found.most))
+
+    def decide_rivals(self, rows: RowSource, *, above: int = 0) -> None:
+        """Decide in float64 the rivals that are left, if they are more than `above`."""
+        if sum(len(each.row) for each in self._rivals) <= above:
+            return
+        left = [each.reaching(self._reachable(each.row)) for each in self._rivals]
+        self._rivals = [_Rivals(*map(np.concatenate, zip(*left, strict=True)))]
+        (rivals,) = self._rivals
+        if len(rivals.row) <= above // 2:
+            return
+        for span in spans(0, len(rivals.row), max(1, _PAIR_VALUES_AT_ONCE // rows.shape[1])):
+            a, b = rivals.row[span], rivals.other[span]
+            self.update_from_pairs(a, b, pairwise(unit_rows(rows[a], a), unit_rows(rows[b], b)))
+        self._rivals = []
+
+    def _raise_floor(self, rows: Numbers, least: NDArray[np.float64]) -> None:
+        self._floor[rows] = np.maximum(self._floor[rows], least)
+
+    def _reachable(self, rows: Numbers) -> NDArray[np.float64]:
+        """What a rival's dot product must be able to reach: a tie by rounding may lie a millionth lower."""
+        reachable: NDArray[np.float64] = self._floor[rows] - 2.0 * HALF_A_MICRO - _FLOAT64
+        return reachable
 
     def settle(self, rows: RowSource, asked: Numbers, others: Numbers) -> None:
         """Decide, for the rows `asked` that were screened against `others` and are in no pair."""

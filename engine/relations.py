@@ -8,7 +8,8 @@ where. A lower threshold then costs a join instead of a query.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from twinlens.engine.catalog import Catalog, ImageRecord
 from twinlens.engine.collapse import collapse_identical
 from twinlens.engine.estimate import estimate_pairs, lowest_served
 from twinlens.engine.join import Nearest, PairBlock, self_join
+from twinlens.engine.join_plan import JoinMethod, JoinPlan, plan_join
+from twinlens.engine.join_plan import joined as joined_by
 from twinlens.engine.similarity import MICRO
 from twinlens.engine.types import ModelDescription
 from twinlens.engine.uniqueness import FEWEST, measure_isolation
@@ -24,9 +27,21 @@ from twinlens.engine.vectors import Rows
 
 KEPT_PAIRS = 5_000_000
 
+JOIN = "join"
+"""Where the catalog says how its pairs were found, if not by comparing all."""
+
+# Comparing fewer pairs takes seconds: nobody needs a plan.
+_PLANNED_FROM = 1 << 32
+
 
 def update(
-    catalog: Catalog, rows: Rows, description: ModelDescription, device: str, kept_pairs: int = KEPT_PAIRS
+    catalog: Catalog,
+    rows: Rows,
+    description: ModelDescription,
+    device: str,
+    method: JoinMethod = "auto",
+    on_plan: Callable[[JoinPlan], None] | None = None,
+    kept_pairs: int = KEPT_PAIRS,
 ) -> None:
     """Bring units, pairs and nearest others up to date with the images of the catalog.
 
@@ -35,6 +50,8 @@ def update(
         rows: all committed rows, float16 [rows, dim].
         description: of the model; its floor and isolation are used.
         device: where the join runs.
+        method: how rows are joined that were not joined before.
+        on_plan: is told the plan of a long join before it begins.
         kept_pairs: how many pairs the catalog may hold.
     """
     with catalog.transaction():
@@ -43,7 +60,7 @@ def update(
         joined = np.zeros(len(rows), np.bool_)
         joined[catalog.joined()] = True
         if (living & ~joined).any():
-            _join(catalog, rows, living, joined, device, kept_pairs)
+            _join(catalog, rows, living, joined, device, kept_pairs, method, on_plan)
         _replace_lost_nearest(catalog, rows, living, device)
         if description.isolation is None and catalog.meta("isolation", "") == "":
             _measure_isolation(catalog, description)
@@ -65,6 +82,8 @@ def _join(
     joined: NDArray[np.bool_],
     device: str,
     limit: int,
+    method: JoinMethod,
+    on_plan: Callable[[JoinPlan], None] | None,
 ) -> None:
     fresh = living & ~joined
     kept_from = float(catalog.meta("kept_from"))
@@ -72,7 +91,18 @@ def _join(
         kept_from = max(kept_from, lowest_served(rows, limit, skip=~living))
         catalog.drop_pairs_below(kept_from)
     nearest = Nearest(len(rows))
-    blocks = self_join(rows, min(kept_from, 1.0), device=device, skip=~living, fresh=fresh, nearest=nearest)
+    lowest = min(kept_from, 1.0)
+    if method == "cells" or int(fresh.sum()) * int(living.sum()) >= _PLANNED_FROM:
+        plan = plan_join(
+            rows, lowest, method=method, skip=~living, fresh=fresh, wants_nearest=True, device=device
+        )
+        if on_plan is not None:
+            on_plan(plan)
+        blocks = joined_by(plan, rows, skip=~living, fresh=fresh, nearest=nearest, device=device)
+        if plan.cells is not None:
+            catalog.set_meta(JOIN, json.dumps(plan.to_json()))
+    else:
+        blocks = self_join(rows, lowest, device=device, skip=~living, fresh=fresh, nearest=nearest)
     _keep(catalog, blocks, kept_from, limit)
     catalog.set_joined(np.flatnonzero(fresh))
     _merge_nearest(catalog, nearest)

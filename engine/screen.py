@@ -63,17 +63,23 @@ class Product:
         products: float32 [n filled up to a multiple of 64, m]; is changed.
         n: how many rows count.
         same: whether both blocks are the same rows; leaves out the diagonal.
+        error: how far a product can be from the true one.
         xp: the module of the array, numpy or torch; only what both name alike is used.
     """
 
-    def __init__(self, products: Array, n: int, *, same: bool, xp: Any) -> None:
+    def __init__(self, products: Array, n: int, *, same: bool, error: float, xp: Any) -> None:
         products[n:] = NOWHERE
         if same:
             diagonal = xp.arange(n)
             products[diagonal, diagonal] = NOWHERE
         self._xp = xp
+        self._error = error
         self._filled = products
         self._products = products[:n]
+
+    def reaching(self, similarity: float) -> Iterator[tuple[Numbers, Numbers]]:
+        """Row and column of each pair whose true product can reach a similarity, as `at_least`."""
+        return self.at_least(similarity - self._error)
 
     def at_least(self, cut: float) -> Iterator[tuple[Numbers, Numbers]]:
         """Row and column of each product at or above `cut`, ascending, in parts of at most 2^20."""
@@ -130,6 +136,8 @@ class Screen:
         device: "cpu", a torch device such as "cuda", or "auto" for CUDA where there is one.
     """
 
+    value_bytes = 4
+
     def __init__(self, block: int, device: str) -> None:
         self._device = resolved_device(device)
         self._buffer = self._zeros(_filled(block), _filled(block)).reshape(-1)
@@ -149,14 +157,15 @@ class Screen:
     def product(self, a: Array, b: Array, n: int, m: int) -> Product:
         """Products of two loaded blocks of n and m rows; a block with itself leaves out the diagonal."""
         products = self._buffer[: len(a) * m].reshape(len(a), m)
+        error = screening_error(a.shape[1])
         if self._device == "cpu":
             np.matmul(a, b[:m].T, out=products)
-            return Product(products, n, same=a is b, xp=np)
+            return Product(products, n, same=a is b, error=error, xp=np)
         import torch
 
-        with _full_precision():
+        with full_precision():
             torch.mm(a, b[:m].T, out=products)
-        return Product(products, n, same=a is b, xp=torch)
+        return Product(products, n, same=a is b, error=error, xp=torch)
 
     def _zeros(self, height: int, width: int) -> Array:
         if self._device == "cpu":
@@ -182,7 +191,7 @@ def _on_host(array: Array) -> NDArray[Any]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Switch TF32 off for the products inside, whatever the process has chosen."""
     import torch
 

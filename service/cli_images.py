@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from twinlens.engine.join_plan import JoinMethod
 from twinlens.engine.keeper import DEFAULT_RULES, RULE_FORMS
 from twinlens.engine.results import MAX_PAIRS, EvidenceMode, Linkage
 from twinlens.service import console, documents, output
@@ -66,6 +67,14 @@ RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Read files ag
 EmptyOption = Annotated[
     bool, typer.Option("--allow-empty", help="Accept that a source which held images holds none now.")
 ]
+JoinOption = Annotated[
+    JoinMethod,
+    typer.Option(
+        "--join",
+        help="How new images are compared: exact, cells (approximately, the recall is measured), or auto: "
+        "exact unless that would take more than an hour.",
+    ),
+]
 PrivateOption = Annotated[
     bool, typer.Option("--allow-private-urls", help="Download from private and loopback addresses as well.")
 ]
@@ -88,6 +97,7 @@ def run(
     workers: WorkersOption = None,
     retry_failed: RetryOption = False,
     allow_empty: EmptyOption = False,
+    join: JoinOption = "auto",
     allow_private_urls: PrivateOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -96,7 +106,7 @@ def run(
     from twinlens.service.indexing import indexed, run_summary
     from twinlens.service.wiring import default_dataset_folder
 
-    options = IngestOptions(workers=workers, retry_failed=retry_failed, allow_empty=allow_empty)
+    options = IngestOptions(workers=workers, retry_failed=retry_failed, allow_empty=allow_empty, join=join)
     place = dataset or default_dataset_folder(folder)
     with indexed(
         [folder], place, model, device, precision, options, quiet=json, allow_private_urls=allow_private_urls
@@ -125,6 +135,7 @@ def index(
     hashes: HashesOption = False,
     retry_failed: RetryOption = False,
     allow_empty: EmptyOption = False,
+    join: JoinOption = "auto",
     allow_private_urls: PrivateOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -133,7 +144,7 @@ def index(
     from twinlens.service.indexing import indexed
 
     options = IngestOptions(
-        workers=workers, hashes=hashes, retry_failed=retry_failed, allow_empty=allow_empty
+        workers=workers, hashes=hashes, retry_failed=retry_failed, allow_empty=allow_empty, join=join
     )
     with indexed(
         sources, dataset, model, device, precision, options, quiet=json, allow_private_urls=allow_private_urls
@@ -173,6 +184,7 @@ def duplicates(
                 dataset=str(data.folder),
                 images=len(data),
                 threshold_source=documents.threshold_source(data, threshold, evidence),
+                join=data.join,
             )
             with opened_output(out, kind) as file:
                 output.write_json(document, file)

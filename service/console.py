@@ -88,9 +88,12 @@ def print_lines(lines: Iterable[str]) -> None:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[OnProgress]:
-    """Bars with count, rate and time left on standard error; nothing when quiet or not a terminal."""
-    if quiet or not sys.stderr.isatty():
+    """Bars with count, rate and time left on standard error; only notes when not a terminal."""
+    if quiet:
         yield lambda step: None
+        return
+    if not sys.stderr.isatty():
+        yield lambda step: print_notice(step.note) if step.note else None
         return
     columns = (
         SpinnerColumn(),
@@ -104,6 +107,8 @@ def progress(*, quiet: bool) -> Iterator[OnProgress]:
         tasks: dict[str, Any] = {}
 
         def update(step: Step) -> None:
+            if step.note:
+                print_notice(step.note)
             if step.stage not in tasks:
                 tasks[step.stage] = bars.add_task(_STAGES.get(step.stage, step.stage), rate="")
             task = tasks[step.stage]

@@ -158,6 +158,7 @@ def info_document(dataset: Dataset) -> dict[str, Any]:
         "threshold_source": dataset.threshold_source,
         "calibration": calibration_summary(dataset.calibration),
         "pairs_kept_from": dataset.kept_from,
+        "join": dataset.join,
         "isolation": dataset.isolation,
     }
 
@@ -198,12 +199,24 @@ def notices(dataset: Dataset) -> list[str]:
             f"The thresholds were calibrated for {dataset.calibration.held:,} images, and the dataset has "
             f"{len(dataset):,} now: run `twinlens calibrate` again."
         )
+    if dataset.join is not None:
+        said.append(_approximate(dataset.join))
     if not description.points.measured:
         said.append(
             f"The thresholds of {description.name} are uncalibrated: they were not measured on labelled "
             "pairs. Look at a few clusters before you trust them, or run `twinlens calibrate`."
         )
     return said
+
+
+def _approximate(join: dict[str, Any]) -> str:
+    recall, sample = join["recall"], join["recall_measured_on"]
+    found = "an unknown share" if recall is None else f"{recall:.2%}"
+    return (
+        f"Images were compared inside {join['cells']:,} cells, not each with all: {found} of the pairs at or "
+        f"above {join['threshold']:g} is found, as measured on {sample['rows']:,} images with "
+        f"{sample['pairs']:,} such pairs. Nearest others are those of shared cells."
+    )
 
 
 def nearest_similarities(scores: Iterable[Uniqueness]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ says how each format writes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,6 +223,7 @@ def duplicates_document(
     linkage: str,
     images: int,
     threshold_source: str = "asked for",
+    join: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All clusters and what they add up to, ready for `json`.
 
@@ -234,6 +235,7 @@ def duplicates_document(
         linkage: that was asked for: complete, star or single.
         images: how many the dataset holds.
         threshold_source: where the threshold comes from.
+        join: how pairs were found, and the recall that was measured; None where all were compared.
     """
     sums = totals(clusters)
     return {
@@ -243,6 +245,7 @@ def duplicates_document(
         "threshold": finite(threshold),
         "threshold_source": threshold_source,
         "linkage": str(linkage),
+        "join": None if join is None else dict(join),
         "images": images,
         "cluster_count": sums.clusters,
         "clustered_images": sums.clustered,

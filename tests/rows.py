@@ -78,3 +78,23 @@ def thresholds(draw: st.DrawFn, rows: Rows) -> float:
     """A threshold for some rows: often exactly one of their similarities, sometimes 1."""
     occurring = sorted({s for s in np.unique(brute_similarity(rows)).tolist() if s > 0.0}) or [1.0]
     return draw(st.sampled_from([*occurring, 1.0]) | st.sampled_from([0.1, 0.5, 0.75, 0.9, 0.999999]))
+
+
+def adversarial_rows(seed: int) -> Rows:
+    """Rows that a fast join may get wrong: ties, duplicates, opposites and clusters on one line, mixed.
+
+    Similarities are multiples of a few fractions, so that many pairs lie exactly at any of them; rows on a
+    short arc differ by less than float32 can tell.
+    """
+    rng = np.random.default_rng(seed)
+    dim = int(rng.integers(2, 40))
+    lattice = rng.integers(-2, 3, (24, dim)).astype(np.float64)
+    lattice[~lattice.any(axis=1), 0] = 1.0
+    line = np.zeros((16, dim))
+    angles = rng.choice([0.0, 0.5, 1.2]) + np.linspace(0.0, 10.0 ** -rng.integers(1, 7), 16)
+    line[:, 0], line[:, 1] = np.cos(angles), np.sin(angles)
+    constant = rng.standard_normal((12, dim)) * 0.1
+    constant[:, -1] = 1.0
+    rows = np.concatenate([lattice, line, constant])
+    rows = np.concatenate([rows, rows[rng.integers(0, len(rows), 12)], -rows[:3]])
+    return np.asarray(rows[rng.permutation(len(rows))], dtype=np.float16)

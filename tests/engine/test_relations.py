@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.collections_of_pictures import fill, picture, save
+from tests.fakes import ColourGridEmbedder
 from twinlens.engine import relations
 from twinlens.engine.dataset import Dataset
+from twinlens.engine.ingest import IngestOptions, Progress
 
 LIMIT = 300
 
@@ -72,3 +75,29 @@ def test_removing_and_adding_equals_never_having_had(tmp_path: Path, rng: np.ran
         assert whole.count_pairs(0.85) == part.count_pairs(0.85)
         nearest = {s.id: s.nearest_id for s in part.uniqueness()}
         assert {s.id: s.nearest_id for s in whole.uniqueness()} == nearest
+
+
+def test_images_are_compared_in_cells_where_that_is_asked_for_and_the_recall_is_told(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    fill(photos, 30)
+    save(photos, "small.jpg", picture(3).resize((80, 60)), quality=80)
+    told: list[Progress] = []
+    with Dataset.create(tmp_path / "exact", ColourGridEmbedder(), namespace="photos") as dataset:
+        dataset.add(photos)
+        assert dataset.join is None
+        pairs = list(dataset.pairs(0.8))
+    with Dataset.create(tmp_path / "cells", ColourGridEmbedder(), namespace="photos") as dataset:
+        dataset.add(photos, IngestOptions(join="cells"), told.append)
+        join = dataset.join
+        assert join is not None
+        assert (join["method"], join["cells"], join["cells_of_a_row"]) == ("cells", 16, 1)
+        assert join["recall"] == 1.0, "else a row would be in more cells"
+        assert join["recall_measured_on"] == {"rows": 31, "pairs": len(pairs)}
+        assert list(dataset.pairs(0.8)) == pairs
+        # What comes later meets all that is there: the recall of what was joined before stays.
+        save(photos, "later.jpg", picture(3).resize((90, 70)), quality=70)
+        dataset.add(photos, IngestOptions(join="cells"))
+        assert dataset.join == join
+        assert len(list(dataset.pairs(0.95))) == 3
+    (note,) = (step.note for step in told if step.note)
+    assert note.startswith("comparing 31 rows of 195 at 0.8: approximate, 16 cells, each row in 1,")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rows import DEVICES, near_copies, random_rows
-from twinlens.engine.screen import Product, Screen, _full_precision, screening_error
+from twinlens.engine.screen import Product, Screen, full_precision, screening_error
 from twinlens.engine.similarity import row_norms, unit_rows
 
 
@@ -66,7 +66,7 @@ def test_reduced_precision_is_off_and_comes_back() -> None:
     chosen = matmul.fp32_precision
     try:
         matmul.fp32_precision = "tf32"
-        with _full_precision():
+        with full_precision():
             assert matmul.fp32_precision == "ieee"
         assert matmul.fp32_precision == "tf32"
     finally:

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from scripts.make_demo import photographs
+from tests.collections_of_pictures import fill
 from tests.models.checkpoints import save_folder_of
 
 MODEL = "efficientnet_lite0"
@@ -268,6 +269,17 @@ def test_auto_without_the_hub_takes_the_embedded_model_and_says_so(photos: Path,
     )
     assert json.loads(run.stdout)["model"] == EMBEDDED
     assert EMBEDDED in run.stderr and "For CLIP" in run.stderr
+
+
+def test_a_join_by_cells_is_never_silent_about_its_recall(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", 20)
+    data = tmp_path / "d"
+    twinlens("index", tmp_path / "photos", "--dataset", data, "--model", EMBEDDED, "--join", "cells")
+    (said,) = json.loads(twinlens("run", tmp_path / "photos", "--dataset", data, "--json"))["notices"]
+    assert said.startswith("Images were compared inside 16 cells, not each with all: ")
+    for command in ("duplicates", "info"):
+        join = json.loads(twinlens(command, "--dataset", data, "--json"))["join"]
+        assert (join["method"], join["recall_measured_on"]["rows"]) == ("cells", 20)
 
 
 def test_a_clip_checkpoint_of_ones_own_finds_images_by_text(photos: Path, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_the_document_of_duplicates_starts_with_the_clusters() -> None:
         "threshold": 0.9,
         "threshold_source": "asked for",
         "linkage": "star",
+        "join": None,
         "images": 10,
         "cluster_count": 1,
         "clustered_images": 2,
