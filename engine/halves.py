@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.codes import GROUP, CodedProduct, Codes, filled_up, leave_out
+from twinlens.engine.row_codes import GROUP, CodedProduct, Codes, filled_up, leave_out
 from twinlens.engine.similarity import Rows
 
 _U = 2.0**-24

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.codes import CodedProduct, CodedScreen
+from twinlens.engine.row_codes import CodedProduct, CodedScreen
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.halves import HalfScreen
 from twinlens.engine.nearest import Nearest

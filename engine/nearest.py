@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.codes import CodedProduct
+from twinlens.engine.row_codes import CodedProduct
 from twinlens.engine.screen import HALF_A_MICRO, NOWHERE, TopTwo, screening_error
 from twinlens.engine.similarity import (
     MICRO,

@@ -19,7 +19,7 @@ from tests.rows import (
     near_copies,
     random_rows,
 )
-from twinlens.engine.codes import CodedProduct, CodedScreen, codes_are_exact
+from twinlens.engine.row_codes import CodedProduct, CodedScreen, codes_are_exact
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import Nearest, cross_join, self_join
 from twinlens.engine.screen import Screen
