@@ -1,53 +1,39 @@
 """Hamming distance and exact joins on packed hashes, in memory bounded by a block of pairs.
 
-Codes are uint8 [n, bytes], one packed hash per row; a distance counts differing bits. Joins are exact at
-every radius and stream their pairs sorted by a, then by b.
+Joins are exact at every radius and stream their pairs sorted by a, then by b. Where few codes are near, only
+codes that agree in a part of their bits are compared (`code_parts`), else all with all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.code_parts import Parts, Side, cheapest_parts, pairs_of_part
+from twinlens.engine.codes import (
+    BLOCK_PAIRS,
+    Code,
+    Codes,
+    HammingBlock,
+    Rows,
+    check_codes,
+    check_join,
+    distances,
+    joined,
+    near_pairs,
+    packed_words,
+)
 from twinlens.engine.errors import InvalidValue
+from twinlens.engine.pipeline import ordered_map
 
-Codes: TypeAlias = NDArray[np.uint8]
-"""uint8 [n, bytes], one packed hash per row."""
-
-Code: TypeAlias = NDArray[np.uint8]
-"""uint8 [bytes], one packed hash."""
-
-Rows: TypeAlias = NDArray[np.int64]
-"""int64 [n], row numbers."""
-
-Words: TypeAlias = NDArray[np.uint64]
-"""uint64 [words, n], codes padded with zeros: the same word of all codes lies side by side."""
-
-BLOCK_PAIRS = 1 << 18
-"""Pairs compared at a time unless told otherwise: their temporaries fit a processor's cache."""
-
-_MAX_BYTES = 8191
-_PROBE_WORDS = 4
-_FEW = 1 / 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HammingBlock:
-    """Consecutive pairs of a join, at least one.
-
-    Attributes:
-        a: int64 [pairs], rows of the left codes.
-        b: int64 [pairs], rows of the right codes.
-        distance: int32 [pairs], in bits.
-    """
-
-    a: NDArray[np.int64]
-    b: NDArray[np.int64]
-    distance: NDArray[np.int32]
+_HELD_BLOCKS = 8
+"""Blocks of pairs that wait to be sorted, where codes are compared by parts."""
+_MOST_STRIPES = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,16 +56,19 @@ def hamming(a: Codes, b: Codes) -> NDArray[np.int32]:
         InvalidValue: not codes, or of different lengths.
     """
     check_codes(a, b)
-    return _distances(packed_words(a), packed_words(b)).astype(np.int32)
+    return distances(packed_words(a), packed_words(b)).astype(np.int32)
 
 
-def self_join(codes: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[HammingBlock]:
+def self_join(
+    codes: Codes, radius: int, block: int = BLOCK_PAIRS, threads: int | None = None
+) -> Iterator[HammingBlock]:
     """All pairs of rows a < b at most `radius` bits apart.
 
     Args:
         codes: uint8 [n, bytes].
         radius: in bits; 0 finds equal codes by sorting them.
-        block: at most so many pairs are compared, and yielded, at a time.
+        block: at most so many pairs are yielded at a time, never none, and held a few times.
+        threads: that compare; all cores by default.
 
     Raises:
         InvalidValue: not codes, a negative radius, or a block below 1.
@@ -88,11 +77,12 @@ def self_join(codes: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[H
     check_join(radius, block)
     if radius == 0:
         return _equal(codes, codes, block, later=True)
-    words = packed_words(codes)
-    return _near(words, words, radius, block, later=True)
+    return _Join(codes, codes, radius, block, later=True).pairs(threads)
 
 
-def join(left: Codes, right: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[HammingBlock]:
+def join(
+    left: Codes, right: Codes, radius: int, block: int = BLOCK_PAIRS, threads: int | None = None
+) -> Iterator[HammingBlock]:
     """All pairs of a left row a and a right row b at most `radius` bits apart.
 
     Arguments and errors are those of `self_join`; the codes must be of one length.
@@ -101,7 +91,7 @@ def join(left: Codes, right: Codes, radius: int, block: int = BLOCK_PAIRS) -> It
     check_join(radius, block)
     if radius == 0:
         return _equal(left, right, block, later=False)
-    return _near(packed_words(left), packed_words(right), radius, block, later=False)
+    return _Join(left, right, radius, block, later=False).pairs(threads)
 
 
 def nearest(query: Code, codes: Codes, k: int) -> Nearest:
@@ -120,7 +110,7 @@ def nearest(query: Code, codes: Codes, k: int) -> Nearest:
     check_codes(query[np.newaxis], codes)
     wanted, stored = packed_words(query[np.newaxis]), packed_words(codes)
     parts = [
-        _distances(wanted, stored[:, start : start + BLOCK_PAIRS])[0]
+        distances(wanted, stored[:, start : start + BLOCK_PAIRS])[0]
         for start in range(0, len(codes), BLOCK_PAIRS)
     ]
     distance = np.concatenate([np.empty(0, np.uint16), *parts])
@@ -128,74 +118,97 @@ def nearest(query: Code, codes: Codes, k: int) -> Nearest:
     return Nearest(index.astype(np.int64), distance[index].astype(np.int32))
 
 
-def check_codes(left: Codes, right: Codes) -> None:
-    """Raise InvalidValue unless both are codes, of one length."""
-    for codes in (left, right):
-        if codes.dtype != np.uint8 or codes.ndim != 2 or not 1 <= codes.shape[1] <= _MAX_BYTES:
-            raise InvalidValue(f"codes are uint8 [n, bytes], not {codes.dtype} {list(codes.shape)}")
-    if left.shape[1] != right.shape[1]:
-        raise InvalidValue(f"codes of {left.shape[1]} and of {right.shape[1]} bytes cannot be compared")
+@dataclass(frozen=True, eq=False)
+class _Join:
+    """A join at a radius above 0; `later` says that both sides are the same codes and keeps a < b."""
 
+    left: Codes
+    right: Codes
+    radius: int
+    block: int
+    later: bool
 
-def check_join(radius: int, block: int) -> None:
-    """Raise InvalidValue for a negative radius or a block without a pair."""
-    if radius < 0:
-        raise InvalidValue(f"a radius counts bits, 0 or more, not {radius}")
-    if block < 1:
-        raise InvalidValue(f"a block holds at least one pair, not {block}")
+    def pairs(self, threads: int | None) -> Iterator[HammingBlock]:
+        """All pairs, sorted, in blocks."""
+        threads = threads or os.cpu_count() or 1
+        parts = cheapest_parts(self.left, self.right, self.radius)
+        with ThreadPoolExecutor(threads) as pool:
+            row = 0
+            if parts is not None:
+                row = yield from self._by_parts(parts, pool, threads)
+            yield from self._all_with_all(row, pool, threads)
 
+    def _by_parts(self, parts: Parts, pool: Executor, threads: int) -> Generator[HammingBlock, None, int]:
+        """Stripes of left rows, so low that their pairs can be held and sorted.
 
-def packed_words(codes: Codes) -> Words:
-    """Pad and transpose; words that are far apart in the picture come first, since they tell most."""
-    count, width = codes.shape
-    padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = codes
-    words = padded.view(np.uint64).T
-    spread = np.argsort(np.arange(len(words)) % _PROBE_WORDS, kind="stable")
-    return np.ascontiguousarray(words[spread])
+        Returns:
+            The row from which all are to be compared with all, since pairs are too many.
+        """
+        left = Side(packed_words(self.left), parts.keys(self.left))
+        right = left if self.later else Side(packed_words(self.right), parts.keys(self.right))
+        row, height = 0, len(left)
+        while row < len(left) and height * _MOST_STRIPES >= len(left):
+            stripe = slice(row, min(row + height, len(left)))
+            found = self._stripe(left, right, stripe, parts, pool, threads)
+            if found is None:
+                height //= 2
+                continue
+            order = np.lexsort((found.b, found.a))
+            for start in range(0, len(found), self.block):
+                yield found[order[start : start + self.block]]
+            row = stripe.stop
+        return row
 
+    def _stripe(
+        self, left: Side, right: Side, stripe: slice, parts: Parts, pool: Executor, threads: int
+    ) -> HammingBlock | None:
+        """Pairs of some left rows, None where they are more than may be held."""
+        most = _HELD_BLOCKS * self.block
 
-def _distances(left: Words, right: Words) -> NDArray[np.uint16]:
-    """uint16 [n, m]: wide enough for _MAX_BYTES, narrow enough to be fast."""
-    total = np.zeros((left.shape[1], right.shape[1]), np.uint16)
-    for left_word, right_word in zip(left, right, strict=True):
-        total += np.bitwise_count(left_word[:, np.newaxis] ^ right_word)
-    return total
+        def look(task: tuple[int, bool]) -> HammingBlock | None:
+            part, later = task
+            start = stripe.stop if self.later and not later else stripe.start if later else 0
+            others = right[stripe] if later else right[start:]
+            found: list[HammingBlock] = []
+            for pairs in pairs_of_part(left[stripe], others, parts, part, self.radius, later=later):
+                found.append(pairs)
+                if sum(map(len, found)) > most:
+                    return None
+            return joined(found).moved(stripe.start, start)
 
+        kinds = (True, False) if self.later else (False,)
+        tasks = [(part, later) for part in range(parts.count) for later in kinds]
+        held: list[HammingBlock] = []
+        for _, found in ordered_map(pool, look, tasks, ahead=threads + 1):
+            if found is None or sum(map(len, held)) + len(found) > most:
+                return None
+            held.append(found)
+        return joined(held)
 
-def _near(left: Words, right: Words, radius: int, block: int, *, later: bool) -> Iterator[HammingBlock]:
-    """Compare tile by tile; `later` keeps a < b.
+    def _all_with_all(self, row: int, pool: Executor, threads: int) -> Iterator[HammingBlock]:
+        """Tile by tile, from a left row on."""
+        left, right = packed_words(self.left), packed_words(self.right)
 
-    A tile is either whole rows or a part of one row, so its pairs need no sorting.
-    """
-    rows, columns = left.shape[1], right.shape[1]
-    row = 0
-    while row < rows:
-        first = row + 1 if later else 0
-        height = max(1, block // max(1, columns - first))
-        for column in range(first, columns, block):
-            a, b, distance = _within(left[:, row : row + height], right[:, column : column + block], radius)
-            a, b = a + row, b + column
-            kept = a < b if later else np.ones(len(a), bool)
-            if kept.any():
-                yield HammingBlock(a[kept], b[kept], distance[kept])
-        row += height
+        def look(corner: tuple[int, int, int]) -> HammingBlock:
+            row, height, column = corner
+            near = near_pairs(
+                left[:, row : row + height], right[:, column : column + self.block], self.radius
+            )
+            found = near.moved(row, column)
+            return found[found.a < found.b] if self.later else found
 
+        for _, found in ordered_map(pool, look, self._tiles(row), ahead=threads + 1):
+            if len(found):
+                yield found
 
-def _within(left: Words, right: Words, radius: int) -> tuple[Rows, Rows, NDArray[np.int32]]:
-    """The pairs of one tile: a few words first, the others only where those leave a chance."""
-    probed = _distances(left[:_PROBE_WORDS], right[:_PROBE_WORDS]).ravel()
-    pairs = np.flatnonzero(probed <= radius)
-    rest_left, rest_right = left[_PROBE_WORDS:], right[_PROBE_WORDS:]
-    if len(pairs) > _FEW * len(probed):
-        distance = probed + _distances(rest_left, rest_right).ravel()
-        pairs = np.flatnonzero(distance <= radius)
-        return (*np.divmod(pairs, right.shape[1]), distance[pairs].astype(np.int32))
-    a, b = np.divmod(pairs, right.shape[1])
-    rest = np.bitwise_count(rest_left[:, a] ^ rest_right[:, b]).sum(axis=0, dtype=np.int32)
-    distance = probed[pairs] + rest
-    kept = distance <= radius
-    return a[kept], b[kept], distance[kept]
+    def _tiles(self, row: int) -> Iterator[tuple[int, int, int]]:
+        """First row, height and first column; whole rows or a part of one row, so pairs need no sorting."""
+        columns = len(self.right)
+        while row < len(self.left):
+            first = row + 1 if self.later else 0
+            height = max(1, self.block // max(1, columns - first))
+            yield from ((row, height, column) for column in range(first, columns, self.block))
+            row += height
 
 
 def _equal(left: Codes, right: Codes, block: int, *, later: bool) -> Iterator[HammingBlock]:
