@@ -10,15 +10,25 @@ How much that saves depends on the codes: `cheapest_parts` counts on a sample of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.codes import BLOCK_PAIRS, Codes, HammingBlock, Rows, Words, near_pairs
+from twinlens.engine.codes import (
+    BLOCK_PAIRS,
+    Codes,
+    HammingBlock,
+    Looking,
+    Rows,
+    Side,
+    near_pairs,
+    packed_words,
+)
 
 Keys: TypeAlias = NDArray[np.uint16]
 """uint16 [parts, n], the value of each part of each code."""
@@ -27,13 +37,13 @@ _WIDTHS = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16)
 _TOLERANCES = (0, 1, 2)
 _SAMPLE_ROWS = 4096
 _SAMPLE_PARTS = 5
-_BUCKET_COSTS = 60_000
-"""Pairs that are compared in the time that a bucket costs beside its comparisons."""
+_BUCKET_COSTS = 150_000
+"""Words that are compared in the time that a bucket takes beside its comparisons, measured."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """How codes are cut.
+    """A way to find near pairs: how codes are cut.
 
     Attributes:
         count: parts of each code.
@@ -51,12 +61,11 @@ class Parts:
         chosen = (bits for n in range(self.tolerance + 1) for bits in combinations(range(self.width), n))
         return np.array([sum(1 << bit for bit in bits) for bits in chosen], np.int64)
 
-    def keys(self, codes: Codes, parts: range | None = None) -> Keys:
-        """The values of all or some parts.
+    def keys(self, codes: Codes, parts: range) -> Keys:
+        """The values of some parts.
 
         Bits of one part lie far apart, since neighbours in the hash of a picture are mostly alike.
         """
-        parts = range(self.count) if parts is None else parts
         step = 8 * codes.shape[1] // self.width
         columns = np.ascontiguousarray(codes.T)
         keys = np.zeros((len(parts), len(codes)), np.uint16)
@@ -66,31 +75,50 @@ class Parts:
                 key |= ((columns[byte] >> bit) & 1).astype(np.uint16) << place
         return keys
 
+    def side(self, codes: Codes) -> Side:
+        """Codes with the values of all parts."""
+        return Side(packed_words(codes), self.keys(codes, range(self.count)))
 
-def cheapest_parts(left: Codes, right: Codes, radius: int) -> Parts | None:
-    """The parts that leave least to do, None where comparing all pairs costs less.
+    def jobs(
+        self, left: Side, right: Side, looking: Looking, *, later: bool
+    ) -> list[Callable[[], Iterator[HammingBlock]]]:
+        """One for each part."""
+        return [
+            partial(_pairs_of_part, left, right, self, part, looking, later=later)
+            for part in range(self.count)
+        ]
+
+
+def cheapest_parts(left: Codes, right: Codes, radius: int, pair_cost: float) -> tuple[Parts | None, float]:
+    """The parts that leave least to do, None where they cost more than comparing all pairs.
 
     Args:
         left: uint8 [n, bytes]; may be `right`.
         right: uint8 [m, bytes].
         radius: in bits.
+        pair_cost: of comparing two codes, in words.
+
+    Returns:
+        The parts, and what they or all pairs cost, in words.
     """
-    bits = 8 * left.shape[1]
-    best, least = None, float(len(left)) * len(right)
-    samples = [codes[:: max(1, len(codes) // _SAMPLE_ROWS)] for codes in (left, right)]
+    bits, half = 8 * left.shape[1], 0.5 if left is right else 1.0
+    best, least = None, half * pair_cost * len(left) * len(right)
+    sample = left[:: max(1, len(left) // _SAMPLE_ROWS)]
+    samples = sample, sample if left is right else right[:: max(1, len(right) // _SAMPLE_ROWS)]
     for tolerance in _TOLERANCES:
         count = radius // (tolerance + 1) + 1
         for width in _WIDTHS:
             parts = Parts(count, tolerance, width)
             # Every part costs its buckets: what already costs too much by them need not be counted.
             if count * width <= bits and count * _BUCKET_COSTS < least:
-                cost = _cost(parts, *samples, (len(left), len(right)))
+                pairs, buckets = _work(parts, *samples, (len(left), len(right)))
+                cost = half * pair_cost * pairs + _BUCKET_COSTS * buckets
                 best, least = (parts, cost) if cost < least else (best, least)
-    return best
+    return best, least
 
 
-def _cost(parts: Parts, left: Codes, right: Codes, sizes: tuple[int, int]) -> float:
-    """Pairs to compare, estimated from samples, and what the buckets cost, in pairs."""
+def _work(parts: Parts, left: Codes, right: Codes, sizes: tuple[int, int]) -> tuple[float, float]:
+    """How many pairs are compared, in how many buckets, estimated from samples of both sides."""
     counted = range(0, parts.count, max(1, parts.count // _SAMPLE_PARTS))
     values = 1 << parts.width
     buckets, share = 0.0, 0.0
@@ -100,39 +128,18 @@ def _cost(parts: Parts, left: Codes, right: Codes, sizes: tuple[int, int]) -> fl
         # A sampled row meets itself, which says nothing of the others.
         met = int(here @ near) - (len(left) if left is right else 0)
         share += met / max(1, len(left) * len(right))
-        buckets += min(values, sizes[0], np.count_nonzero(here) * sizes[0] / max(1, len(left)))
-    return parts.count / len(counted) * (share * sizes[0] * sizes[1] + buckets * _BUCKET_COSTS)
+        buckets += min(values, np.count_nonzero(here) * sizes[0] / max(1, len(left)))
+    each = parts.count / len(counted)
+    return each * share * sizes[0] * sizes[1], each * buckets
 
 
-@dataclass(frozen=True, eq=False)
-class Side:
-    """Codes as they are compared: words [words, n] and keys [parts, n]."""
-
-    words: Words
-    keys: Keys
-
-    def __getitem__(self, rows: slice) -> Side:
-        return Side(self.words[:, rows], self.keys[:, rows])
-
-    def __len__(self) -> int:
-        return self.words.shape[1]
-
-
-def pairs_of_part(
-    left: Side, right: Side, parts: Parts, part: int, radius: int, *, later: bool
+def _pairs_of_part(
+    left: Side, right: Side, parts: Parts, part: int, looking: Looking, *, later: bool
 ) -> Iterator[HammingBlock]:
-    """Near pairs that meet in one part and in none before it, in no order.
-
-    Args:
-        left: codes.
-        right: codes.
-        parts: how they were cut.
-        part: which part.
-        radius: in bits.
-        later: both are the same codes; each pair comes once, a < b.
-    """
+    """Near pairs that meet in one part and in none before it."""
     masks, values = parts.masks, 1 << parts.width
-    rows, start = _buckets(left.keys[part], values)
+    keys = left.keys[part]
+    rows, start = _buckets(keys, values)
     others, other_start = (rows, start) if later else _buckets(right.keys[part], values)
     for value in np.flatnonzero(np.diff(start)).tolist():
         own = rows[start[value] : start[value + 1]]
@@ -140,17 +147,28 @@ def pairs_of_part(
         if later:
             partners = partners[partners >= value]
         met = others[_ranges(other_start[partners], other_start[partners + 1])]
-        height = max(1, BLOCK_PAIRS // max(1, len(met)))
-        for row in range(0, len(own), height):
-            # A bucket meets itself first, so that what lies before `row` was met already.
-            for column in range(row if later else 0, len(met), BLOCK_PAIRS):
-                a, b = own[row : row + height], met[column : column + BLOCK_PAIRS]
-                near = near_pairs(left.words.take(a, axis=1), right.words.take(b, axis=1), radius)
-                found = HammingBlock(a[near.a], b[near.b], near.distance)
-                if later:
-                    found = _ordered(found[near.a + row < near.b + column])
-                if len(found):
-                    yield found[~_met_before(left.keys, right.keys, found, part, parts.tolerance)]
+        for found in _bucket(left, right, own, met, looking, later=later):
+            if later:
+                # Rows of one value meet in both orders, those of two values in one.
+                one_value = keys[found.a] == keys[found.b]
+                found = _ordered(found[~one_value | (found.a < found.b)])
+            if len(found):
+                yield found[~_met_before(left.keys, right.keys, found, part, parts.tolerance)]
+
+
+def _bucket(
+    left: Side, right: Side, own: Rows, met: Rows, looking: Looking, *, later: bool
+) -> Iterator[HammingBlock]:
+    """Near pairs of a bucket and the rows it meets; `later` says that it meets itself first."""
+    height = max(1, BLOCK_PAIRS // max(1, len(met)))
+    for row in range(0, len(own), height):
+        for column in range(row if later else 0, len(met), BLOCK_PAIRS):
+            a, b = own[row : row + height], met[column : column + BLOCK_PAIRS]
+            yield near_pairs(left.words, right.words, a, b, looking)
+
+
+def _ordered(pairs: HammingBlock) -> HammingBlock:
+    return HammingBlock(np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b), pairs.distance)
 
 
 def _buckets(keys: NDArray[np.uint16], values: int) -> tuple[Rows, Rows]:
@@ -165,10 +183,6 @@ def _ranges(start: Rows, stop: Rows) -> Rows:
     length = stop - start
     up_to = np.cumsum(length)
     return np.repeat(start - (up_to - length), length) + np.arange(up_to[-1])
-
-
-def _ordered(pairs: HammingBlock) -> HammingBlock:
-    return HammingBlock(np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b), pairs.distance)
 
 
 def _met_before(left: Keys, right: Keys, pairs: HammingBlock, part: int, tolerance: int) -> NDArray[np.bool_]:

@@ -5,9 +5,9 @@ Codes are uint8 [n, bytes], one packed hash per row; a distance counts differing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,25 @@ Rows: TypeAlias = NDArray[np.int64]
 Words: TypeAlias = NDArray[np.uint64]
 """uint64 [words, n], codes padded with zeros: the same word of all codes lies side by side."""
 
+Chosen: TypeAlias = Rows | slice
+"""Which codes: by their numbers, or those from a start on."""
+
+Bits: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""[n, m], a number of bits of each pair."""
+
 BLOCK_PAIRS = 1 << 18
 """Pairs compared at a time unless told otherwise: their temporaries fit a processor's cache."""
 
 _MAX_BYTES = 8191
 _SPREAD = 4
-_STEP = 2
+_STEP = 4
 _FEW = 1 / 16
+_UINT8_WORDS = 3
+_CACHED_PAIRS = 1 << 15
+_SAMPLE = 512
+_SCREEN_WORDS = (1, 2, 3, 4, 6, 8)
+_SURVIVOR_COSTS = 50
+"""Words that are compared in the time that a pair takes which the screen lets pass, measured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +79,50 @@ def joined(blocks: Sequence[HammingBlock]) -> HammingBlock:
     return HammingBlock(np.concatenate(a), np.concatenate(b), np.concatenate(distance))
 
 
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a join: words [words, n], and keys [parts, n] where codes are compared by parts."""
+
+    words: Words
+    keys: NDArray[np.uint16]
+
+    def __getitem__(self, rows: slice) -> Side:
+        return Side(self.words[:, rows], self.keys[:, rows])
+
+    def __len__(self) -> int:
+        return int(self.words.shape[1])
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How pairs are looked for.
+
+    Attributes:
+        radius: bits up to which a pair is near.
+        screen: words that are compared of all pairs; the others only where those leave a chance.
+    """
+
+    radius: int
+    screen: int
+
+
+class Way(Protocol):
+    """A way of finding near pairs without comparing all with all."""
+
+    def side(self, codes: Codes) -> Side:
+        """Codes as this way compares them."""
+        ...
+
+    def jobs(
+        self, left: Side, right: Side, looking: Looking, *, later: bool
+    ) -> Sequence[Callable[[], Iterator[HammingBlock]]]:
+        """What finds each near pair once, in no order, in any number of threads.
+
+        `later` says that both sides are the same codes; of those, pairs are a < b.
+        """
+        ...
+
+
 def check_codes(left: Codes, right: Codes) -> None:
     """Raise InvalidValue unless both are codes, of one length."""
     for codes in (left, right):
@@ -94,44 +150,78 @@ def packed_words(codes: Codes) -> Words:
     return np.ascontiguousarray(words[spread])
 
 
-def distances(left: Words, right: Words) -> NDArray[np.uint16]:
-    """Differing bits of all pairs, uint16 [n, m]: wide enough for the longest codes."""
-    total = np.zeros((left.shape[1], right.shape[1]), np.uint16)
-    for start in range(0, len(left), _STEP):
-        total += _differences(left[start : start + _STEP], right[start : start + _STEP])
-    return total
+def distances(left: Words, right: Words) -> Bits:
+    """Differing bits of all pairs, [n, m]: uint8 for up to three words, else uint16.
 
-
-def near_pairs(left: Words, right: Words, radius: int) -> HammingBlock:
-    """The pairs of one tile at most `radius` bits apart, sorted; may be none.
-
-    A few words of all pairs first, until few pairs have a chance left; then the other words of those.
+    Row by row in a buffer that stays in the processor's cache.
     """
-    seen = min(max(1, radius // 64), len(left))
-    total = distances(left[:seen], right[:seen]) if seen > 1 else _differences(left[:1], right[:1])
-    near = total <= radius
-    while seen < len(left) and np.count_nonzero(near) > _FEW * near.size:
-        part = slice(seen, seen + _STEP)
-        total = total.astype(np.uint16) + _differences(left[part], right[part])
-        near = total <= radius
-        seen = min(seen + _STEP, len(left))
-    pairs = np.flatnonzero(near)
-    a, b = np.divmod(pairs, max(1, right.shape[1]))
-    distance = total.ravel()[pairs].astype(np.int32)
-    if seen < len(left):
-        distance += np.bitwise_count(left[seen:].take(a, axis=1) ^ right[seen:].take(b, axis=1)).sum(
-            axis=0, dtype=np.int32
-        )
-        kept = distance <= radius
-        a, b, distance = a[kept], b[kept], distance[kept]
-    return HammingBlock(a, b, distance)
-
-
-def _differences(left: Words, right: Words) -> NDArray[np.uint8]:
-    """Differing bits of one or two words of all pairs, uint8 [n, m]."""
-    differing = left[0][:, np.newaxis] ^ right[0]
-    total = np.bitwise_count(differing)
-    for left_word, right_word in zip(left[1:], right[1:], strict=True):
-        np.bitwise_xor(left_word[:, np.newaxis], right_word, out=differing)
-        total += np.bitwise_count(differing)
+    rows, columns = left.shape[1], right.shape[1]
+    total = np.zeros((rows, columns), np.uint8 if len(left) <= _UINT8_WORDS else np.uint16)
+    height = max(1, min(rows, _CACHED_PAIRS // max(1, columns)))
+    differing = np.empty((height, columns), np.uint64)
+    few, one = np.empty((2, height, columns), np.uint8)
+    for row in range(0, rows, height):
+        part = left[:, row : row + height]
+        size = part.shape[1]
+        for first in range(0, len(left), _UINT8_WORDS):
+            for word in range(first, min(first + _UINT8_WORDS, len(left))):
+                np.bitwise_xor(part[word][:, np.newaxis], right[word], out=differing[:size])
+                np.bitwise_count(differing[:size], out=few[:size] if word == first else one[:size])
+                if word > first:
+                    few[:size] += one[:size]
+            total[row : row + size] += few[:size]
     return total
+
+
+def weights(words: Words) -> Rows:
+    """Ones of each code; codes within r bits of each other have weights within r."""
+    ones: Rows = np.bitwise_count(words).sum(axis=0, dtype=np.int64)
+    return ones
+
+
+def screen_words(left: Words, right: Words, radius: int) -> int:
+    """How many words of all pairs to compare before looking closer: what is fastest for these codes.
+
+    Hashes of pictures differ less in one word than random ones do, and need more. Tried on the pairs of a
+    sample whose weights are close enough.
+    """
+    ours, theirs = (words[:, :: max(1, words.shape[1] // _SAMPLE)] for words in (left, right))
+    close = np.abs(weights(ours)[:, np.newaxis] - weights(theirs)) <= radius
+    counts = sorted({min(words, len(left)) for words in (*_SCREEN_WORDS, len(left))})
+    costs = []
+    for words in counts:
+        passed = np.count_nonzero((distances(ours[:words], theirs[:words]) <= radius) & close)
+        costs.append(words + _SURVIVOR_COSTS * passed / max(1, int(np.count_nonzero(close))))
+    return counts[int(np.argmin(costs))]
+
+
+def near_pairs(left: Words, right: Words, a: Chosen, b: Chosen, looking: Looking) -> HammingBlock:
+    """The near pairs of one tile, in the order of its rows and columns; may be none.
+
+    Args:
+        left: uint64 [words, n].
+        right: uint64 [words, m].
+        a: which codes of `left`.
+        b: which codes of `right`.
+        looking: which pairs are near, and how they are looked for.
+    """
+    screen, radius = looking.screen, looking.radius
+    distance = distances(left[:screen, a], right[:screen, b])
+    near = distance <= radius
+    if screen < len(left) and np.count_nonzero(near) > _FEW * near.size:
+        return near_pairs(left, right, a, b, Looking(radius, len(left)))
+    pairs = np.flatnonzero(near)
+    row, column = np.divmod(pairs, max(1, near.shape[1]))
+    rows, columns = _numbers(a, row), _numbers(b, column)
+    bits = distance.ravel()[pairs].astype(np.int32)
+    for word in range(screen, len(left), _STEP):
+        part = slice(word, word + _STEP)
+        differing = left[part].take(rows, axis=1) ^ right[part].take(columns, axis=1)
+        bits += np.bitwise_count(differing).sum(axis=0, dtype=np.int32)
+        kept = bits <= radius
+        rows, columns, bits = rows[kept], columns[kept], bits[kept]
+    return HammingBlock(rows, columns, bits)
+
+
+def _numbers(chosen: Chosen, places: Rows) -> Rows:
+    return places + chosen.start if isinstance(chosen, slice) else chosen[places]

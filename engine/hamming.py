@@ -1,20 +1,17 @@
-"""Hamming distance and exact joins on packed hashes, in memory bounded by a block of pairs.
+"""Hamming distance and exact joins on packed hashes, in memory bounded by blocks of pairs.
 
-Joins are exact at every radius and stream their pairs sorted by a, then by b. Where few codes are near, only
-codes that agree in a part of their bits are compared (`code_parts`), else all with all.
+Codes are uint8 [n, bytes], one packed hash per row; a distance counts differing bits. Joins are exact at
+every radius and stream their pairs sorted by a, then by b.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.code_parts import Parts, Side, cheapest_parts, pairs_of_part
 from twinlens.engine.codes import (
     BLOCK_PAIRS,
     Code,
@@ -24,16 +21,10 @@ from twinlens.engine.codes import (
     check_codes,
     check_join,
     distances,
-    joined,
-    near_pairs,
     packed_words,
 )
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.pipeline import ordered_map
-
-_HELD_BLOCKS = 8
-"""Blocks of pairs that wait to be sorted, where codes are compared by parts."""
-_MOST_STRIPES = 32
+from twinlens.engine.near_codes import near_join
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +68,7 @@ def self_join(
     check_join(radius, block)
     if radius == 0:
         return _equal(codes, codes, block, later=True)
-    return _Join(codes, codes, radius, block, later=True).pairs(threads)
+    return near_join(codes, codes, radius, block, threads, later=True)
 
 
 def join(
@@ -91,7 +82,7 @@ def join(
     check_join(radius, block)
     if radius == 0:
         return _equal(left, right, block, later=False)
-    return _Join(left, right, radius, block, later=False).pairs(threads)
+    return near_join(left, right, radius, block, threads, later=False)
 
 
 def nearest(query: Code, codes: Codes, k: int) -> Nearest:
@@ -113,102 +104,9 @@ def nearest(query: Code, codes: Codes, k: int) -> Nearest:
         distances(wanted, stored[:, start : start + BLOCK_PAIRS])[0]
         for start in range(0, len(codes), BLOCK_PAIRS)
     ]
-    distance = np.concatenate([np.empty(0, np.uint16), *parts])
+    distance = np.concatenate([np.empty(0, np.uint8), *parts])
     index = np.argsort(distance, kind="stable")[:k]
     return Nearest(index.astype(np.int64), distance[index].astype(np.int32))
-
-
-@dataclass(frozen=True, eq=False)
-class _Join:
-    """A join at a radius above 0; `later` says that both sides are the same codes and keeps a < b."""
-
-    left: Codes
-    right: Codes
-    radius: int
-    block: int
-    later: bool
-
-    def pairs(self, threads: int | None) -> Iterator[HammingBlock]:
-        """All pairs, sorted, in blocks."""
-        threads = threads or os.cpu_count() or 1
-        parts = cheapest_parts(self.left, self.right, self.radius)
-        with ThreadPoolExecutor(threads) as pool:
-            row = 0
-            if parts is not None:
-                row = yield from self._by_parts(parts, pool, threads)
-            yield from self._all_with_all(row, pool, threads)
-
-    def _by_parts(self, parts: Parts, pool: Executor, threads: int) -> Generator[HammingBlock, None, int]:
-        """Stripes of left rows, so low that their pairs can be held and sorted.
-
-        Returns:
-            The row from which all are to be compared with all, since pairs are too many.
-        """
-        left = Side(packed_words(self.left), parts.keys(self.left))
-        right = left if self.later else Side(packed_words(self.right), parts.keys(self.right))
-        row, height = 0, len(left)
-        while row < len(left) and height * _MOST_STRIPES >= len(left):
-            stripe = slice(row, min(row + height, len(left)))
-            found = self._stripe(left, right, stripe, parts, pool, threads)
-            if found is None:
-                height //= 2
-                continue
-            order = np.lexsort((found.b, found.a))
-            for start in range(0, len(found), self.block):
-                yield found[order[start : start + self.block]]
-            row = stripe.stop
-        return row
-
-    def _stripe(
-        self, left: Side, right: Side, stripe: slice, parts: Parts, pool: Executor, threads: int
-    ) -> HammingBlock | None:
-        """Pairs of some left rows, None where they are more than may be held."""
-        most = _HELD_BLOCKS * self.block
-
-        def look(task: tuple[int, bool]) -> HammingBlock | None:
-            part, later = task
-            start = stripe.stop if self.later and not later else stripe.start if later else 0
-            others = right[stripe] if later else right[start:]
-            found: list[HammingBlock] = []
-            for pairs in pairs_of_part(left[stripe], others, parts, part, self.radius, later=later):
-                found.append(pairs)
-                if sum(map(len, found)) > most:
-                    return None
-            return joined(found).moved(stripe.start, start)
-
-        kinds = (True, False) if self.later else (False,)
-        tasks = [(part, later) for part in range(parts.count) for later in kinds]
-        held: list[HammingBlock] = []
-        for _, found in ordered_map(pool, look, tasks, ahead=threads + 1):
-            if found is None or sum(map(len, held)) + len(found) > most:
-                return None
-            held.append(found)
-        return joined(held)
-
-    def _all_with_all(self, row: int, pool: Executor, threads: int) -> Iterator[HammingBlock]:
-        """Tile by tile, from a left row on."""
-        left, right = packed_words(self.left), packed_words(self.right)
-
-        def look(corner: tuple[int, int, int]) -> HammingBlock:
-            row, height, column = corner
-            near = near_pairs(
-                left[:, row : row + height], right[:, column : column + self.block], self.radius
-            )
-            found = near.moved(row, column)
-            return found[found.a < found.b] if self.later else found
-
-        for _, found in ordered_map(pool, look, self._tiles(row), ahead=threads + 1):
-            if len(found):
-                yield found
-
-    def _tiles(self, row: int) -> Iterator[tuple[int, int, int]]:
-        """First row, height and first column; whole rows or a part of one row, so pairs need no sorting."""
-        columns = len(self.right)
-        while row < len(self.left):
-            first = row + 1 if self.later else 0
-            height = max(1, self.block // max(1, columns - first))
-            yield from ((row, height, column) for column in range(first, columns, self.block))
-            row += height
 
 
 def _equal(left: Codes, right: Codes, block: int, *, later: bool) -> Iterator[HammingBlock]:
