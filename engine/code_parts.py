@@ -37,7 +37,7 @@ _WIDTHS = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16)
 _TOLERANCES = (0, 1, 2)
 _SAMPLE_ROWS = 4096
 _SAMPLE_PARTS = 5
-_BUCKET_COSTS = 150_000
+_BUCKET_COSTS = 300_000
 """Words that are compared in the time that a bucket takes beside its comparisons, measured."""
 
 

@@ -206,7 +206,7 @@ def near_pairs(left: Words, right: Words, a: Chosen, b: Chosen, looking: Looking
         looking: which pairs are near, and how they are looked for.
     """
     screen, radius = looking.screen, looking.radius
-    distance = distances(left[:screen, a], right[:screen, b])
+    distance = distances(_chosen(left[:screen], a), _chosen(right[:screen], b))
     near = distance <= radius
     if screen < len(left) and np.count_nonzero(near) > _FEW * near.size:
         return near_pairs(left, right, a, b, Looking(radius, len(left)))
@@ -221,6 +221,10 @@ def near_pairs(left: Words, right: Words, a: Chosen, b: Chosen, looking: Looking
         kept = bits <= radius
         rows, columns, bits = rows[kept], columns[kept], bits[kept]
     return HammingBlock(rows, columns, bits)
+
+
+def _chosen(words: Words, chosen: Chosen) -> Words:
+    return words[:, chosen] if isinstance(chosen, slice) else words.take(chosen, axis=1)
 
 
 def _numbers(chosen: Chosen, places: Rows) -> Rows:
