@@ -3,8 +3,8 @@
 Jégou, Douze and Schmid, Product quantization for nearest neighbor search, PAMI 2011, section 4. Of each row
 the index keeps a short code, its first principal components in 8 bits. A search probes the lists nearest to
 the query, ranks their codes and lets the rows themselves, mapped in vectors.f16, decide among the best. So it
-takes about 80 bytes for a row. How many lists and rows that are is chosen by the recall on rows of the dataset
-itself, which is kept with the index.
+takes about 80 bytes for a row. How many lists and rows that are is chosen by the recall on rows of the
+dataset itself, which is kept with the index.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class Lookup:
     """Units by row, images by digest.
 
     Attributes:
-        unit_of_row: int64 [rows], the unit that a row of vectors.f16 stands for, -1 for other rows and for units
-            without information.
+        unit_of_row: int64 [rows], the unit that a row of vectors.f16 stands for, -1 for other rows and for
+            units without information.
         searchable: bool [rows], the rows that stand for a unit.
         rejections: how many other units each unit was rejected from, where any.
     """

@@ -16,7 +16,7 @@ from twinlens.engine.index import FlatIndex, Index
 from twinlens.engine.inverted_index import InvertedIndex
 from twinlens.engine.results import Neighbour
 from twinlens.engine.sight import Box, Known, Looker, Sight
-from twinlens.engine.similarity import Units, pairwise, shown, spans, unit_rows
+from twinlens.engine.similarity import Rows, Units, pairwise, shown, spans, unit_rows
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.storage import is_writable, storage_errors
 from twinlens.engine.types import Embedder, Probe, TextEmbedder
@@ -28,16 +28,18 @@ _EXACT_VALUES = 50_000 * 512
 _UNITS_AT_ONCE = 16_384
 
 
-def open_index(snapshot: Snapshot, folder: Path) -> Index:
-    """The dataset's index, made or brought up to date where it is missing, damaged or behind.
+def index_kind(rows: Rows) -> type[Index]:
+    """Exact while that is fast, in lists for collections that are larger."""
+    return FlatIndex if rows.size <= _EXACT_VALUES else InvertedIndex
 
-    Exact while that is fast, in lists for collections that are larger.
-    """
+
+def open_index(snapshot: Snapshot, folder: Path) -> Index:
+    """The dataset's index, made or brought up to date where it is missing, damaged or behind."""
     path = folder / INDEX_FILE
     dim, fingerprint = snapshot.description.dim, snapshot.description.fingerprint
-    kind = FlatIndex if snapshot.rows.size <= _EXACT_VALUES else InvertedIndex
+    kind = index_kind(snapshot.rows)
     try:
-        index: Index = kind.load(path, dim, fingerprint)
+        index = kind.load(path, dim, fingerprint)
     except DatasetCorrupt:
         index = kind(dim, fingerprint)
     if len(index) > len(snapshot.rows):
