@@ -37,7 +37,7 @@ _WIDTHS = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16)
 _TOLERANCES = (0, 1, 2)
 _SAMPLE_ROWS = 4096
 _SAMPLE_PARTS = 5
-_BUCKET_COSTS = 300_000
+_BUCKET_COSTS = 400_000
 """Words that are compared in the time that a bucket takes beside its comparisons, measured."""
 
 
@@ -125,8 +125,11 @@ def _work(parts: Parts, left: Codes, right: Codes, sizes: tuple[int, int]) -> tu
     for left_keys, right_keys in zip(parts.keys(left, counted), parts.keys(right, counted), strict=True):
         here, there = (np.bincount(keys, minlength=values) for keys in (left_keys, right_keys))
         near = sum(there[np.arange(values) ^ mask] for mask in parts.masks)
-        # A sampled row meets itself, which says nothing of the others.
-        met = int(here @ near) - (len(left) if left is right else 0)
+        # A sampled row meets itself, which says nothing of the others. A bucket is compared with all of
+        # itself, with others once.
+        met = int(here @ near)
+        if left is right:
+            met += int(here @ here) - 2 * len(left)
         share += met / max(1, len(left) * len(right))
         buckets += min(values, np.count_nonzero(here) * sizes[0] / max(1, len(left)))
     each = parts.count / len(counted)

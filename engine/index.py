@@ -212,6 +212,14 @@ class FlatIndex(Index):
         self._faiss = read
 
 
+def stated_recall(path: Path) -> float | None:
+    """The measured recall of the index that was saved, None where there is none."""
+    try:
+        return float(json.loads(_sidecar(path).read_text())["recall"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

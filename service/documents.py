@@ -159,6 +159,7 @@ def info_document(dataset: Dataset) -> dict[str, Any]:
         "calibration": calibration_summary(dataset.calibration),
         "pairs_kept_from": dataset.kept_from,
         "isolation": dataset.isolation,
+        "search_recall": dataset.search_recall,
     }
 
 

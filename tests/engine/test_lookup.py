@@ -1,4 +1,4 @@
-"""What searches look up: images by their digests."""
+"""What searches look up: images by their digests, and which index is asked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from twinlens import Dataset
 from twinlens.engine import search
+from twinlens.engine.index import FlatIndex
+from twinlens.engine.inverted_index import InvertedIndex
 from twinlens.engine.lookup import Lookup
 from twinlens.engine.types import Probe
 from twinlens.engine.units import make_units
@@ -45,3 +47,25 @@ def test_a_set_without_files_has_no_identical_ones(data: Dataset) -> None:
     assert snapshot.lookup.identical(b"samesame", b"samesame") == set()
     found = search.by_probe(snapshot, search.open_index(snapshot, data.folder), Probe(None, b"x" * 32), 3)
     assert found == []
+
+
+def test_large_collections_are_searched_in_lists() -> None:
+    assert search.index_kind(np.empty((50_000, 512), np.float16)) is FlatIndex
+    assert search.index_kind(np.empty((50_001, 512), np.float16)) is InvertedIndex
+
+
+def test_an_index_of_the_other_kind_is_made_anew(data: Dataset) -> None:
+    """As when a collection outgrows the exact index."""
+    snapshot = data.snapshot()
+    other = InvertedIndex(16, data.description.fingerprint)
+    other.extend(snapshot.rows)
+    other.save(data.folder / search.INDEX_FILE)
+    assert isinstance(search.open_index(snapshot, data.folder), FlatIndex)
+    assert FlatIndex.load(data.folder / search.INDEX_FILE, 16, data.description.fingerprint).kind == "flat"
+
+
+def test_a_dataset_says_how_much_its_searches_find(data: Dataset) -> None:
+    search.open_index(data.snapshot(), data.folder)
+    assert data.search_recall == 1.0
+    (data.folder / "index.json").unlink()
+    assert data.search_recall is None
