@@ -89,7 +89,9 @@ class Parts:
         ]
 
 
-def cheapest_parts(left: Codes, right: Codes, radius: int, pair_cost: float) -> tuple[Parts | None, float]:
+def cheapest_parts(
+    left: Codes, right: Codes, radius: int, pair_cost: float, stripes: int
+) -> tuple[Parts | None, float]:
     """The parts that leave least to do, None where they cost more than comparing all pairs.
 
     Args:
@@ -97,6 +99,7 @@ def cheapest_parts(left: Codes, right: Codes, radius: int, pair_cost: float) -> 
         right: uint8 [m, bytes].
         radius: in bits.
         pair_cost: of comparing two codes, in words.
+        stripes: of left codes that are compared one after the other, each in buckets of its own.
 
     Returns:
         The parts, and what they or all pairs cost, in words.
@@ -110,9 +113,9 @@ def cheapest_parts(left: Codes, right: Codes, radius: int, pair_cost: float) -> 
         for width in _WIDTHS:
             parts = Parts(count, tolerance, width)
             # Every part costs its buckets: what already costs too much by them need not be counted.
-            if count * width <= bits and count * _BUCKET_COSTS < least:
+            if count * width <= bits and count * _BUCKET_COSTS * stripes < least:
                 pairs, buckets = _work(parts, *samples, (len(left), len(right)))
-                cost = half * pair_cost * pairs + _BUCKET_COSTS * buckets
+                cost = half * pair_cost * pairs + _BUCKET_COSTS * buckets * stripes
                 best, least = (parts, cost) if cost < least else (best, least)
     return best, least
 

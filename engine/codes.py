@@ -195,6 +195,17 @@ def screen_words(left: Words, right: Words, radius: int) -> int:
     return counts[int(np.argmin(costs))]
 
 
+def expected_pairs(left: Words, right: Words, radius: int, *, later: bool) -> float:
+    """How many pairs are near, estimated from samples; `later` says that both are the same codes."""
+    ours, theirs = (words[:, :: max(1, words.shape[1] // _SAMPLE)] for words in (left, right))
+    near = int(np.count_nonzero(distances(ours, theirs) <= radius))
+    compared = int(ours.shape[1]) * int(theirs.shape[1])
+    if later:
+        near, compared = near - int(ours.shape[1]), compared - int(ours.shape[1])
+    pairs = int(left.shape[1]) * int(right.shape[1]) * (0.5 if later else 1.0)
+    return pairs * near / max(1, compared)
+
+
 def near_pairs(left: Words, right: Words, a: Chosen, b: Chosen, looking: Looking) -> HammingBlock:
     """The near pairs of one tile, in the order of its rows and columns; may be none.
 

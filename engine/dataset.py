@@ -578,7 +578,7 @@ class Dataset:
 
     @property
     def search_recall(self) -> float | None:
-        """Of the 10 most similar images, the share that `search` finds, as measured on the dataset; 1 is exact.
+        """Of the 10 most similar images, the share that `search` finds, as measured; 1 is exact.
 
         None while there is no index.
         """

@@ -7,6 +7,7 @@ of all left rows at once if they are few, else stripe by stripe.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from twinlens.engine.codes import (
     Side,
     Way,
     Words,
+    expected_pairs,
     joined,
     near_pairs,
     packed_words,
@@ -37,6 +39,7 @@ _MOST_STRIPES = 64
 """In lower stripes there is too little to choose from: then pairs are so many that all are compared."""
 
 _WAIT = 2
+_UNEVEN = 1.3
 _PASS_COST = 0.3
 """Of looking at the result for a pair, in words."""
 
@@ -60,12 +63,17 @@ def near_join(
     words = packed_words(left)
     other_words = words if later else packed_words(right)
     looking = Looking(radius, screen_words(words, other_words, radius))
-    way = cheapest_way(left, right, looking)
+    room = _HELD_BLOCKS * block
+    stripes = stripes_for(expected_pairs(words, other_words, radius, later=later), room)
+    way = cheapest_way(left, right, looking, stripes)
     ahead = threads + _WAIT
     row = 0
     with ThreadPoolExecutor(threads) as pool:
-        stripes = _stripes(way, left, right, looking, block, pool, ahead, later=later) if way else ()
-        for stop, found in stripes:
+        height = -(-len(left) // stripes)
+        sorted_pairs = (
+            _stripes(way, left, right, looking, height, room, pool, ahead, later=later) if way else ()
+        )
+        for stop, found in sorted_pairs:
             row = stop
             yield from (found[start : start + block] for start in range(0, len(found), block))
         look = partial(_tile, words, other_words, looking, block, later)
@@ -75,10 +83,18 @@ def near_join(
                 yield found
 
 
-def cheapest_way(left: Codes, right: Codes, looking: Looking) -> Way | None:
+def stripes_for(pairs: float, room: int) -> int:
+    """Stripes whose pairs there is room for, if pairs are spread evenly or a little worse."""
+    return max(1, math.ceil(_UNEVEN * pairs / room))
+
+
+def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) -> Way | None:
     """What costs least for these codes, None for comparing all with all."""
     pair_cost = looking.screen + _PASS_COST
-    parts, least = cheapest_parts(left, right, looking.radius, pair_cost)
+    # Behind the first stripe, each compares its buckets twice: with itself and with what comes later.
+    parts, least = cheapest_parts(
+        left, right, looking.radius, pair_cost, stripes if stripes == 1 else 2 * stripes
+    )
     everything = pair_cost * len(left) * len(right) * (0.5 if left is right else 1.0)
     if weights_cost(left, right, looking.radius, pair_cost) < min(least, _WORTHWHILE * everything):
         return Weights()
@@ -90,7 +106,8 @@ def _stripes(
     left: Codes,
     right: Codes,
     looking: Looking,
-    block: int,
+    height: int,
+    room: int,
     pool: Executor,
     ahead: int,
     *,
@@ -99,17 +116,16 @@ def _stripes(
     """Sorted pairs of stripes of left rows, and the row behind each; ends where they are too many."""
     ours = way.side(left)
     theirs = ours if later else way.side(right)
-    row, height = 0, len(ours)
+    row = 0
     while row < len(ours) and height * _MOST_STRIPES >= len(ours):
         stripe = slice(row, min(row + height, len(ours)))
-        found = _pairs_of_stripe(
-            way, ours, theirs, stripe, looking, _HELD_BLOCKS * block, pool, ahead, later=later
-        )
+        found = _pairs_of_stripe(way, ours, theirs, stripe, looking, room, pool, ahead, later=later)
         if found is None:
             height //= 2
             continue
         row = stripe.stop
-        yield row, found[np.lexsort((found.b, found.a))]
+        # No two pairs are the same, so any sort will do.
+        yield row, found[np.argsort(found.a * len(right) + found.b)]
 
 
 def _pairs_of_stripe(

@@ -1,9 +1,9 @@
 """Measure joins of hashes beside FAISS's binary range search, for docs/benchmarks.md.
 
-Random codes, and codes of pictures: each a picture's hash with 0, 0.5, 2 or 5 % of its bits flipped. Both give
-the same pairs; FAISS compares all codes with all, so one query in ten is timed and the time taken tenfold.
+Random codes, and codes of pictures: each a picture's hash with 0, 0.5, 2 or 5 % of its bits flipped. FAISS
+compares all codes with all, so one query in ten is timed and the time taken tenfold.
 
-usage: python -m scripts.bench_hamming [--quick] [--pictures DIR] [--hash bmh1|phash] [--codes random|pictures]
+usage: python -m scripts.bench_hamming [--quick] [--pictures DIR] [--hash HASH] [--codes KIND] [--json]
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def section(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"\n{HEADING}\n"
     yield (
         f"Written by `python -m scripts.bench_hamming` of TwinLens {__version__}: {processor()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}. All pairs of {found[0]['count']:,} codes "
-        "within a range, in seconds: `self_join` and FAISS's "
-        f"`IndexBinaryFlat.range_search` both in all cores, timed on one query in {ONE_IN}. Codes of pictures are "
-        "hashes with up to 5 % of their bits flipped.\n"
+        f"{os.cpu_count()} cores, Python {platform.python_version()}. All pairs of {found[0]['count']:,} "
+        "codes within a range, in seconds: `self_join` and FAISS's `IndexBinaryFlat.range_search`, in all "
+        f"cores, FAISS timed on one query in {ONE_IN}. Codes of pictures are hashes with up to 5 % of their "
+        "bits flipped.\n"
     )
     yield "| codes | hash | range | pairs | TwinLens | FAISS | times faster |"
     yield "|---|---|---|---|---|---|---|"

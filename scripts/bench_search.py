@@ -1,6 +1,6 @@
 """Measure searches from 2,000 to 1,000,000 vectors beside FAISS's exact index, for docs/benchmarks.md.
 
-Vectors of 512 dimensions: 2,000 topics, in each block of 20,000 rows 5,000 scenes, about four rows to a scene;
+Vectors of 512 dimensions: 2,000 topics, in each block of 20,000 rows 5,000 scenes, about 4 rows each;
 topic, scene and row are normal, of 1, 0.7 and 0.35 times a spectrum whose variances fall as 1, 1/2, 1/3, ...
 Searches run in one thread. Queries are rows; for recall the exact index of FAISS says what is most similar.
 
@@ -86,11 +86,11 @@ def section(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The part of the page for these figures."""
     yield f"\n{HEADING}\n"
     yield (
-        f"Written by `python -m scripts.bench_search` of TwinLens {__version__}: {processor()}, one thread but "
-        f"for making an index, Python {platform.python_version()}. {DIM} dimensions; topics, scenes and rows of "
-        f"a falling spectrum (the script says which). {QUERIES:,} queries for the {NEAREST} nearest, "
-        f"{PEER_QUERIES} of them in turns by FAISS's exact index (`IndexFlatIP`, float32), which says what is "
-        "most similar; milliseconds for one. Opening reads and checks the index file, adding appends "
+        f"Written by `python -m scripts.bench_search` of TwinLens {__version__}: {processor()}, one thread "
+        f"but for making an index, Python {platform.python_version()}. {DIM} dimensions; topics, scenes and "
+        f"rows of a falling spectrum (the script says which). {QUERIES:,} queries for the {NEAREST} nearest, "
+        f"{PEER_QUERIES} of them in turns by FAISS's exact index (`IndexFlatIP`, float32), which says what "
+        "is most similar; milliseconds for one. Opening reads and checks the index file, adding appends "
         f"{ADDED:,} rows and writes the file.\n"
     )
     columns = (
