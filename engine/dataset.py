@@ -32,6 +32,7 @@ from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch
 from twinlens.engine.explain import explain_pair
 from twinlens.engine.hash_links import establish_hashes, linked_units
+from twinlens.engine.index import stated_recall
 from twinlens.engine.ingest import Ingest, IngestOptions, IngestReport, OnProgress, Progress
 from twinlens.engine.issues import Measures
 from twinlens.engine.join_plan import JoinMethod, JoinPlan
@@ -587,6 +588,14 @@ class Dataset:
         else:
             (probe,) = search.probe_texts(self.embedder(), [text or ""])
         return search.by_probe(snapshot, index, probe, k)
+
+    @property
+    def search_recall(self) -> float | None:
+        """Of the 10 most similar images, the share that `search` finds, as measured; 1 is exact.
+
+        None while there is no index.
+        """
+        return stated_recall(self.folder / search.INDEX_FILE)
 
     def explain(
         self, a: str, b: str, threshold: float | None = None, *, linkage: Linkage | str = Linkage.COMPLETE

@@ -1,4 +1,4 @@
-"""Hamming distance and exact joins on packed hashes, in memory bounded by a block of pairs.
+"""Hamming distance and exact joins on packed hashes, in memory bounded by blocks of pairs.
 
 Codes are uint8 [n, bytes], one packed hash per row; a distance counts differing bits. Joins are exact at
 every radius and stream their pairs sorted by a, then by b.
@@ -8,46 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.codes import (
+    BLOCK_PAIRS,
+    Code,
+    Codes,
+    HammingBlock,
+    Rows,
+    check_codes,
+    check_join,
+    distances,
+    packed_words,
+)
 from twinlens.engine.errors import InvalidValue
-
-Codes: TypeAlias = NDArray[np.uint8]
-"""uint8 [n, bytes], one packed hash per row."""
-
-Code: TypeAlias = NDArray[np.uint8]
-"""uint8 [bytes], one packed hash."""
-
-Rows: TypeAlias = NDArray[np.int64]
-"""int64 [n], row numbers."""
-
-Words: TypeAlias = NDArray[np.uint64]
-"""uint64 [words, n], codes padded with zeros: the same word of all codes lies side by side."""
-
-BLOCK_PAIRS = 1 << 18
-"""Pairs compared at a time unless told otherwise: their temporaries fit a processor's cache."""
-
-_MAX_BYTES = 8191
-_PROBE_WORDS = 4
-_FEW = 1 / 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HammingBlock:
-    """Consecutive pairs of a join, at least one.
-
-    Attributes:
-        a: int64 [pairs], rows of the left codes.
-        b: int64 [pairs], rows of the right codes.
-        distance: int32 [pairs], in bits.
-    """
-
-    a: NDArray[np.int64]
-    b: NDArray[np.int64]
-    distance: NDArray[np.int32]
+from twinlens.engine.near_codes import near_join
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,16 +47,19 @@ def hamming(a: Codes, b: Codes) -> NDArray[np.int32]:
         InvalidValue: not codes, or of different lengths.
     """
     check_codes(a, b)
-    return _distances(packed_words(a), packed_words(b)).astype(np.int32)
+    return distances(packed_words(a), packed_words(b)).astype(np.int32)
 
 
-def self_join(codes: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[HammingBlock]:
+def self_join(
+    codes: Codes, radius: int, block: int = BLOCK_PAIRS, threads: int | None = None
+) -> Iterator[HammingBlock]:
     """All pairs of rows a < b at most `radius` bits apart.
 
     Args:
         codes: uint8 [n, bytes].
         radius: in bits; 0 finds equal codes by sorting them.
-        block: at most so many pairs are compared, and yielded, at a time.
+        block: at most so many pairs are yielded at a time, never none, and held a few times.
+        threads: that compare; all cores by default.
 
     Raises:
         InvalidValue: not codes, a negative radius, or a block below 1.
@@ -88,11 +68,12 @@ def self_join(codes: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[H
     check_join(radius, block)
     if radius == 0:
         return _equal(codes, codes, block, later=True)
-    words = packed_words(codes)
-    return _near(words, words, radius, block, later=True)
+    return near_join(codes, codes, radius, block, threads, later=True)
 
 
-def join(left: Codes, right: Codes, radius: int, block: int = BLOCK_PAIRS) -> Iterator[HammingBlock]:
+def join(
+    left: Codes, right: Codes, radius: int, block: int = BLOCK_PAIRS, threads: int | None = None
+) -> Iterator[HammingBlock]:
     """All pairs of a left row a and a right row b at most `radius` bits apart.
 
     Arguments and errors are those of `self_join`; the codes must be of one length.
@@ -101,7 +82,7 @@ def join(left: Codes, right: Codes, radius: int, block: int = BLOCK_PAIRS) -> It
     check_join(radius, block)
     if radius == 0:
         return _equal(left, right, block, later=False)
-    return _near(packed_words(left), packed_words(right), radius, block, later=False)
+    return near_join(left, right, radius, block, threads, later=False)
 
 
 def nearest(query: Code, codes: Codes, k: int) -> Nearest:
@@ -120,82 +101,12 @@ def nearest(query: Code, codes: Codes, k: int) -> Nearest:
     check_codes(query[np.newaxis], codes)
     wanted, stored = packed_words(query[np.newaxis]), packed_words(codes)
     parts = [
-        _distances(wanted, stored[:, start : start + BLOCK_PAIRS])[0]
+        distances(wanted, stored[:, start : start + BLOCK_PAIRS])[0]
         for start in range(0, len(codes), BLOCK_PAIRS)
     ]
-    distance = np.concatenate([np.empty(0, np.uint16), *parts])
+    distance = np.concatenate([np.empty(0, np.uint8), *parts])
     index = np.argsort(distance, kind="stable")[:k]
     return Nearest(index.astype(np.int64), distance[index].astype(np.int32))
-
-
-def check_codes(left: Codes, right: Codes) -> None:
-    """Raise InvalidValue unless both are codes, of one length."""
-    for codes in (left, right):
-        if codes.dtype != np.uint8 or codes.ndim != 2 or not 1 <= codes.shape[1] <= _MAX_BYTES:
-            raise InvalidValue(f"codes are uint8 [n, bytes], not {codes.dtype} {list(codes.shape)}")
-    if left.shape[1] != right.shape[1]:
-        raise InvalidValue(f"codes of {left.shape[1]} and of {right.shape[1]} bytes cannot be compared")
-
-
-def check_join(radius: int, block: int) -> None:
-    """Raise InvalidValue for a negative radius or a block without a pair."""
-    if radius < 0:
-        raise InvalidValue(f"a radius counts bits, 0 or more, not {radius}")
-    if block < 1:
-        raise InvalidValue(f"a block holds at least one pair, not {block}")
-
-
-def packed_words(codes: Codes) -> Words:
-    """Pad and transpose; words that are far apart in the picture come first, since they tell most."""
-    count, width = codes.shape
-    padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = codes
-    words = padded.view(np.uint64).T
-    spread = np.argsort(np.arange(len(words)) % _PROBE_WORDS, kind="stable")
-    return np.ascontiguousarray(words[spread])
-
-
-def _distances(left: Words, right: Words) -> NDArray[np.uint16]:
-    """uint16 [n, m]: wide enough for _MAX_BYTES, narrow enough to be fast."""
-    total = np.zeros((left.shape[1], right.shape[1]), np.uint16)
-    for left_word, right_word in zip(left, right, strict=True):
-        total += np.bitwise_count(left_word[:, np.newaxis] ^ right_word)
-    return total
-
-
-def _near(left: Words, right: Words, radius: int, block: int, *, later: bool) -> Iterator[HammingBlock]:
-    """Compare tile by tile; `later` keeps a < b.
-
-    A tile is either whole rows or a part of one row, so its pairs need no sorting.
-    """
-    rows, columns = left.shape[1], right.shape[1]
-    row = 0
-    while row < rows:
-        first = row + 1 if later else 0
-        height = max(1, block // max(1, columns - first))
-        for column in range(first, columns, block):
-            a, b, distance = _within(left[:, row : row + height], right[:, column : column + block], radius)
-            a, b = a + row, b + column
-            kept = a < b if later else np.ones(len(a), bool)
-            if kept.any():
-                yield HammingBlock(a[kept], b[kept], distance[kept])
-        row += height
-
-
-def _within(left: Words, right: Words, radius: int) -> tuple[Rows, Rows, NDArray[np.int32]]:
-    """The pairs of one tile: a few words first, the others only where those leave a chance."""
-    probed = _distances(left[:_PROBE_WORDS], right[:_PROBE_WORDS]).ravel()
-    pairs = np.flatnonzero(probed <= radius)
-    rest_left, rest_right = left[_PROBE_WORDS:], right[_PROBE_WORDS:]
-    if len(pairs) > _FEW * len(probed):
-        distance = probed + _distances(rest_left, rest_right).ravel()
-        pairs = np.flatnonzero(distance <= radius)
-        return (*np.divmod(pairs, right.shape[1]), distance[pairs].astype(np.int32))
-    a, b = np.divmod(pairs, right.shape[1])
-    rest = np.bitwise_count(rest_left[:, a] ^ rest_right[:, b]).sum(axis=0, dtype=np.int32)
-    distance = probed[pairs] + rest
-    kept = distance <= radius
-    return a[kept], b[kept], distance[kept]
 
 
 def _equal(left: Codes, right: Codes, block: int, *, later: bool) -> Iterator[HammingBlock]:

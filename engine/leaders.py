@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.hamming import BLOCK_PAIRS, Codes, Rows, Words, check_codes, check_join, packed_words
+from twinlens.engine.codes import BLOCK_PAIRS, Codes, Rows, Words, check_codes, check_join, packed_words
 
 _SCREEN_WORDS = 4
 _UINT8_WORDS = 3

@@ -12,28 +12,38 @@ from numpy.typing import NDArray
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.embedding import embed_padded
 from twinlens.engine.errors import DatasetCorrupt, DecodeError, TextNotSupported
-from twinlens.engine.index import FlatIndex
+from twinlens.engine.index import FlatIndex, Index
+from twinlens.engine.inverted_index import InvertedIndex
 from twinlens.engine.results import Neighbour
 from twinlens.engine.sight import Box, Known, Looker, Sight
-from twinlens.engine.similarity import Mask, Units, pairwise, shown, spans, unit_rows
+from twinlens.engine.similarity import Rows, Units, pairwise, shown, spans, unit_rows
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.storage import is_writable, storage_errors
 from twinlens.engine.types import Embedder, Probe, TextEmbedder
 
 INDEX_FILE = "index.faiss"
+_EXACT_VALUES = 50_000 * 512
+"""Values of all rows up to which an exact search takes about 10 ms on one core."""
+
 _UNITS_AT_ONCE = 16_384
 
 
-def open_index(snapshot: Snapshot, folder: Path) -> FlatIndex:
+def index_kind(rows: Rows) -> type[Index]:
+    """Exact while that is fast, in lists for collections that are larger."""
+    return FlatIndex if rows.size <= _EXACT_VALUES else InvertedIndex
+
+
+def open_index(snapshot: Snapshot, folder: Path) -> Index:
     """The dataset's index, made or brought up to date where it is missing, damaged or behind."""
     path = folder / INDEX_FILE
     dim, fingerprint = snapshot.description.dim, snapshot.description.fingerprint
+    kind = index_kind(snapshot.rows)
     try:
-        index = FlatIndex.load(path, dim, fingerprint)
+        index = kind.load(path, dim, fingerprint)
     except DatasetCorrupt:
-        index = FlatIndex(dim, fingerprint)
+        index = kind(dim, fingerprint)
     if len(index) > len(snapshot.rows):
-        index = FlatIndex(dim, fingerprint)
+        index = kind(dim, fingerprint)
     if len(index) < len(snapshot.rows):
         index.extend(snapshot.rows)
         if is_writable(folder):
@@ -126,7 +136,7 @@ def probe_id(snapshot: Snapshot, id_: str) -> Probe:
     return Probe(vector, image.digest, image.pixel_digest)
 
 
-def by_id(snapshot: Snapshot, index: FlatIndex, id_: str, k: int) -> list[Neighbour]:
+def by_id(snapshot: Snapshot, index: Index, id_: str, k: int) -> list[Neighbour]:
     """The k images most similar to an image of the dataset, itself left out.
 
     Raises:
@@ -134,14 +144,14 @@ def by_id(snapshot: Snapshot, index: FlatIndex, id_: str, k: int) -> list[Neighb
     """
     probe = probe_id(snapshot, id_)
     unit = int(snapshot.units.of_image[snapshot.position[id_]])
-    found = _found(snapshot, index, probe, k + 1 + _rejections_of(snapshot, unit))
+    found = _found(snapshot, index, probe, k + 1 + snapshot.lookup.rejections[unit])
     found.pop(id_, None)
     return _best(
         snapshot, {other: s for other, s in found.items() if not _rejected(snapshot, unit, other)}, k
     )
 
 
-def by_probe(snapshot: Snapshot, index: FlatIndex, probe: Probe, k: int) -> list[Neighbour]:
+def by_probe(snapshot: Snapshot, index: Index, probe: Probe, k: int) -> list[Neighbour]:
     """The k images most similar to what is searched for, most similar first, ties by id."""
     return _best(snapshot, _found(snapshot, index, probe, k), k)
 
@@ -184,43 +194,23 @@ def _similarity_of_units(snapshot: Snapshot, probe: Probe) -> NDArray[np.float64
     return np.concatenate([np.empty(0), *blocks])
 
 
-def _found(snapshot: Snapshot, index: FlatIndex, probe: Probe, k: int) -> dict[str, float]:
-    identical = dict.fromkeys(_identical(snapshot, probe.digest, probe.pixel_digest), 1.0)
+def _found(snapshot: Snapshot, index: Index, probe: Probe, k: int) -> dict[str, float]:
+    places = snapshot.lookup.identical(probe.digest, probe.pixel_digest)
+    identical = {snapshot.images[place].id: 1.0 for place in places}
     if probe.vector is None:
         return identical
     return _similar(snapshot, index, probe.vector, k) | identical
 
 
-def _similar(snapshot: Snapshot, index: FlatIndex, query: Units, k: int) -> dict[str, float]:
+def _similar(snapshot: Snapshot, index: Index, query: Units, k: int) -> dict[str, float]:
     """Similarity of all images of the k most similar units, by id."""
-    units = snapshot.units
-    unit_of_row = np.full(len(snapshot.rows), -1, np.int64)
-    searched = np.flatnonzero(~units.low_information)
-    unit_of_row[units.rows[searched]] = searched
-    rows, similarity = index.search(snapshot.rows, query, k, _living(unit_of_row))
+    lookup = snapshot.lookup
+    rows, similarity = index.search(snapshot.rows, query, k, lookup.searchable)
     return {
         snapshot.images[place].id: float(value)
         for row, value in zip(rows.tolist(), similarity.tolist(), strict=True)
-        for place in snapshot.members(unit_of_row[[row]]).tolist()
+        for place in snapshot.members(lookup.unit_of_row[[row]]).tolist()
     }
-
-
-def _living(unit_of_row: np.ndarray) -> Mask:
-    living: Mask = unit_of_row >= 0
-    return living
-
-
-def _identical(snapshot: Snapshot, digest: bytes | None, pixels: bytes | None) -> set[str]:
-    return {
-        image.id
-        for image in snapshot.images
-        if (digest is not None and image.digest == digest)
-        or (pixels is not None and image.pixel_digest == pixels)
-    }
-
-
-def _rejections_of(snapshot: Snapshot, unit: int) -> int:
-    return sum(unit in pair for pair in snapshot.units.rejected)
 
 
 def _rejected(snapshot: Snapshot, unit: int, other: str) -> bool:

@@ -14,6 +14,7 @@ from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import PairBlock, self_join
 from twinlens.engine.keeper import keeper_order
 from twinlens.engine.kept_pairs import KeptPairs, PairSource
+from twinlens.engine.lookup import Lookup
 from twinlens.engine.neighbourhood import Neighbourhood, neighbourhood
 from twinlens.engine.results import Evidence
 from twinlens.engine.similarity import Mask, Similarities
@@ -186,6 +187,11 @@ class Snapshot:
             if (int(units.min()), int(units.max())) in self.linked:
                 return Evidence.HASH
         return Evidence.EMBEDDING
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """What searches look up."""
+        return Lookup(self.images, self.units, len(self.rows))
 
     def members(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places in `images` of all images of some units, int64, rising."""

@@ -33,7 +33,8 @@ from tests.greedy import greedily
 from tests.matching import ids
 from tests.servers import RunningServer, running_server
 from twinlens import __version__
-from twinlens.engine.hamming import Codes, self_join
+from twinlens.engine.codes import Codes
+from twinlens.engine.hamming import self_join
 from twinlens.engine.leaders import leaders
 from twinlens.service.memory import keep_freed_memory
 

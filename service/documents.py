@@ -160,6 +160,7 @@ def info_document(dataset: Dataset) -> dict[str, Any]:
         "pairs_kept_from": dataset.kept_from,
         "join": dataset.join,
         "isolation": dataset.isolation,
+        "search_recall": dataset.search_recall,
     }
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from twinlens.engine import issues, search
 from twinlens.engine.catalog import ImageRecord
-from twinlens.engine.index import FlatIndex
+from twinlens.engine.index import Index
 from twinlens.engine.issues import Measures
 from twinlens.engine.scores import Scores, score_places
 from twinlens.engine.similarity import Mask, spans
@@ -66,7 +66,7 @@ class Generation:
         return score_places(self.snapshot)
 
     @cached_property
-    def index(self) -> FlatIndex:
+    def index(self) -> Index:
         """For searches."""
         return search.open_index(self.snapshot, self.folder)
 

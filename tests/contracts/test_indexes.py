@@ -13,21 +13,22 @@ from hypothesis import strategies as st
 
 from tests.rows import Rows, brute_similarity, lattice_rows, near_copies, random_rows
 from twinlens.engine.errors import DatasetCorrupt, InvalidValue
-from twinlens.engine.index import FlatIndex
+from twinlens.engine.index import FlatIndex, Index
+from twinlens.engine.inverted_index import InvertedIndex
 from twinlens.engine.similarity import unit_rows
 
-INDEXES = pytest.mark.parametrize("kind", [FlatIndex])
-Kind = type[FlatIndex]
+INDEXES = pytest.mark.parametrize("kind", [FlatIndex, InvertedIndex])
+Kind = type[Index]
 
 
-def made(kind: Kind, rows: Rows) -> FlatIndex:
+def made(kind: Kind, rows: Rows) -> Index:
     index = kind(rows.shape[1], "model")
     index.extend(rows)
     return index
 
 
 def answer(
-    index: FlatIndex, rows: Rows, query: int, k: int, among: np.ndarray | None = None
+    index: Index, rows: Rows, query: int, k: int, among: np.ndarray | None = None
 ) -> list[tuple[int, float]]:
     everyone = np.ones(len(rows), dtype=bool)
     unit = unit_rows(rows[[query]])[0]
@@ -157,7 +158,7 @@ def test_a_save_that_finds_no_room_leaves_the_old_index(kind: Kind, tmp_path: Pa
     path = tmp_path / "index.faiss"
     made(kind, random_rows(0, 5, 24)).save(path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(OSError):
             made(kind, random_rows(0, 5000, 24)).save(path)

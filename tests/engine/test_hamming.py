@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinlens.engine.codes import Codes, HammingBlock
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.hamming import Codes, HammingBlock, hamming, join, nearest, self_join
+from twinlens.engine.hamming import hamming, join, nearest, self_join
 
 Pair = tuple[int, int, int]
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinlens.engine.codes import Codes
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.hamming import Codes, hamming
+from twinlens.engine.hamming import hamming
 from twinlens.engine.leaders import leaders
 
 

@@ -1,0 +1,191 @@
+"""Near pairs of two sets of codes, by the cheapest of three ways, in all cores, streamed in order.
+
+All with all needs no more memory than its blocks and gives pairs in order. The other ways (`code_parts`,
+`code_weights`) compare far fewer pairs and find them in no order, so their pairs are held and sorted: those
+of all left rows at once if they are few, else stripe by stripe.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from twinlens.engine.code_parts import cheapest_parts
+from twinlens.engine.code_weights import Weights, weights_cost
+from twinlens.engine.codes import (
+    Codes,
+    HammingBlock,
+    Looking,
+    Side,
+    Way,
+    Words,
+    expected_pairs,
+    joined,
+    near_pairs,
+    packed_words,
+    screen_words,
+)
+from twinlens.engine.pipeline import ordered_map
+
+_HELD_BLOCKS = 16
+"""Blocks of pairs that may wait to be sorted."""
+
+_MOST_STRIPES = 64
+"""In lower stripes there is too little to choose from: then pairs are so many that all are compared."""
+
+_WAIT = 2
+_UNEVEN = 1.3
+_PASS_COST = 0.3
+"""Of looking at the result for a pair, in words."""
+
+_WORTHWHILE_WEIGHTS = 0.7
+_WORTHWHILE_PARTS = 0.4
+
+
+def near_join(
+    left: Codes, right: Codes, radius: int, block: int, threads: int | None, *, later: bool
+) -> Iterator[HammingBlock]:
+    """All pairs at most `radius` bits apart, sorted, at most `block` at a time, never none.
+
+    Args:
+        left: uint8 [n, bytes].
+        right: uint8 [m, bytes].
+        radius: in bits, above 0.
+        block: pairs.
+        threads: that compare; all cores if None.
+        later: both are the same codes; only pairs a < b.
+    """
+    threads = threads or os.cpu_count() or 1
+    words = packed_words(left)
+    other_words = words if later else packed_words(right)
+    looking = Looking(radius, screen_words(words, other_words, radius))
+    room = _HELD_BLOCKS * block
+    stripes = stripes_for(expected_pairs(words, other_words, radius, later=later), room)
+    way = cheapest_way(left, right, looking, stripes)
+    ahead = threads + _WAIT
+    row = 0
+    with ThreadPoolExecutor(threads) as pool:
+        height = -(-len(left) // stripes)
+        sorted_pairs = (
+            _stripes(way, left, right, looking, height, room, pool, ahead, later=later) if way else ()
+        )
+        for stop, found in sorted_pairs:
+            row = stop
+            yield from (found[start : start + block] for start in range(0, len(found), block))
+        look = partial(_tile, words, other_words, looking, block, later)
+        tiles = _tiles(row, len(left), len(right), block, later=later)
+        for _, found in ordered_map(pool, look, tiles, ahead=ahead):
+            if len(found):
+                yield found
+
+
+def stripes_for(pairs: float, room: int) -> int:
+    """Stripes whose pairs there is room for, if pairs are spread evenly or a little worse."""
+    return max(1, math.ceil(_UNEVEN * pairs / room))
+
+
+def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) -> Way | None:
+    """What costs least for these codes, None for comparing all with all."""
+    pair_cost = looking.screen + _PASS_COST
+    # Behind the first stripe, each compares its buckets twice: with itself and with what comes later.
+    parts, least = cheapest_parts(
+        left, right, looking.radius, pair_cost, stripes if stripes == 1 else 2 * stripes
+    )
+    everything = pair_cost * len(left) * len(right) * (0.5 if left is right else 1.0)
+    by_weights = weights_cost(left, right, looking.radius, pair_cost)
+    # Their tiles are smaller than those of comparing all with all, and cost more for a pair.
+    if by_weights < min(least, _WORTHWHILE_WEIGHTS * everything):
+        return Weights()
+    if least > _WORTHWHILE_PARTS * everything:
+        return None
+    return parts
+
+
+def _stripes(
+    way: Way,
+    left: Codes,
+    right: Codes,
+    looking: Looking,
+    height: int,
+    room: int,
+    pool: Executor,
+    ahead: int,
+    *,
+    later: bool,
+) -> Iterator[tuple[int, HammingBlock]]:
+    """Sorted pairs of stripes of left rows, and the row behind each; ends where they are too many."""
+    ours = way.side(left)
+    theirs = ours if later else way.side(right)
+    row = 0
+    while row < len(ours) and height * _MOST_STRIPES >= len(ours):
+        stripe = slice(row, min(row + height, len(ours)))
+        found = _pairs_of_stripe(way, ours, theirs, stripe, looking, room, pool, ahead, later=later)
+        if found is None:
+            height //= 2
+            continue
+        row = stripe.stop
+        # No two pairs are the same, so any sort will do.
+        yield row, found[np.argsort(found.a * len(right) + found.b)]
+
+
+def _pairs_of_stripe(
+    way: Way,
+    left: Side,
+    right: Side,
+    stripe: slice,
+    looking: Looking,
+    room: int,
+    pool: Executor,
+    ahead: int,
+    *,
+    later: bool,
+) -> HammingBlock | None:
+    """Pairs of a stripe in no order, None where they are more than there is room for."""
+    ours, start = left[stripe], stripe.stop if later else 0
+    jobs = [(job, start) for job in way.jobs(ours, right[start:], looking, later=False)]
+    if later:
+        jobs += [(job, stripe.start) for job in way.jobs(ours, ours, looking, later=True)]
+
+    def found(job: tuple[Callable[[], Iterator[HammingBlock]], int]) -> HammingBlock | None:
+        look, start = job
+        return _held((each.moved(stripe.start, start) for each in look()), room)
+
+    return _held((each for _, each in ordered_map(pool, found, jobs, ahead=ahead)), room)
+
+
+def _held(blocks: Iterable[HammingBlock | None], room: int) -> HammingBlock | None:
+    """All blocks as one, None where one is None or there is no room."""
+    held: list[HammingBlock] = []
+    for block in blocks:
+        if block is None or len(block) > room:
+            return None
+        room -= len(block)
+        held.append(block)
+    return joined(held)
+
+
+def _tiles(row: int, rows: int, columns: int, block: int, *, later: bool) -> Iterator[tuple[int, int, int]]:
+    """First row, height and first column of each tile from a row on.
+
+    A tile is either whole rows or a part of one row, so its pairs need no sorting.
+    """
+    while row < rows:
+        first = row + 1 if later else 0
+        height = max(1, block // max(1, columns - first))
+        yield from ((row, height, column) for column in range(first, columns, block))
+        row += height
+
+
+def _tile(
+    left: Words, right: Words, looking: Looking, block: int, later: bool, tile: tuple[int, int, int]
+) -> HammingBlock:
+    row, height, column = tile
+    rows = slice(row, min(row + height, left.shape[1]))
+    columns = slice(column, min(column + block, right.shape[1]))
+    found = near_pairs(left, right, rows, columns, looking)
+    return found[found.a < found.b] if later else found

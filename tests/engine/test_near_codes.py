@@ -1,0 +1,121 @@
+"""Every way of finding near codes finds the pairs of brute force, and the cheapest is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twinlens.engine.code_parts import Parts
+from twinlens.engine.code_weights import Weights
+from twinlens.engine.codes import Codes, HammingBlock, Looking, Side, Way, joined, packed_words, screen_words
+from twinlens.engine.hamming import hamming, join, self_join
+from twinlens.engine.near_codes import cheapest_way
+
+RADIUS = 11
+# 12 parts without a differing bit, 6 with one at most, 4 with two at most: each more than RADIUS allows.
+WAYS = pytest.mark.parametrize(
+    "way",
+    [Parts(12, 0, 4), Parts(6, 1, 9), Parts(6, 1, 10), Parts(4, 2, 16), Weights()],
+    ids=["equal-parts", "parts-within-1", "all-bits", "parts-within-2", "weights"],
+)
+
+
+def family(rng: np.random.Generator, count: int, width: int = 8) -> Codes:
+    """A quarter of the codes are originals, of all weights; the others differ from one in up to 20 bits."""
+    density = rng.random((max(1, count // 4), 1))
+    parents = np.packbits(rng.random((len(density), width * 8)) < density, axis=1)
+    codes = parents[rng.integers(0, len(parents), count)]
+    flips = rng.random((count, width * 8)) < rng.choice([0.0, 0.05, 0.1], (count, 1))
+    return codes ^ np.packbits(flips, axis=1)
+
+
+def brute(left: Codes, right: Codes, radius: int, *, later: bool) -> HammingBlock:
+    found = []
+    for row in range(0, len(left), 500):
+        distance = hamming(left[row : row + 500], right)
+        near = distance <= radius
+        a, b = np.nonzero(np.triu(near, row + 1) if later else near)
+        found.append(HammingBlock(a + row, b, distance[a, b]))
+    return joined(found)
+
+
+def same(found: HammingBlock, expected: HammingBlock) -> bool:
+    return all(
+        np.array_equal(ours, theirs)
+        for ours, theirs in (
+            (found.a, expected.a),
+            (found.b, expected.b),
+            (found.distance, expected.distance),
+        )
+    )
+
+
+def sorted_pairs(way: Way, left: Side, right: Side, radius: int, *, later: bool) -> HammingBlock:
+    looking = Looking(radius, screen_words(left.words, right.words, radius))
+    found = joined([each for job in way.jobs(left, right, looking, later=later) for each in job()])
+    return found[np.lexsort((found.b, found.a))]
+
+
+@WAYS
+@pytest.mark.parametrize("count", [0, 1, 2, 300])
+def test_each_way_finds_each_pair_of_a_set_once(rng: np.random.Generator, way: Way, count: int) -> None:
+    codes = family(rng, count)
+    side = way.side(codes)
+    found = sorted_pairs(way, side, side, RADIUS, later=True)
+    assert same(found, brute(codes, codes, RADIUS, later=True))
+    assert len(found) > 20 or count < 300
+
+
+@WAYS
+@pytest.mark.parametrize("count", [0, 1, 200])
+def test_each_way_finds_each_pair_of_two_sets_once(rng: np.random.Generator, way: Way, count: int) -> None:
+    codes = family(rng, 150 + count)
+    left, right = codes[:150], codes[150:]
+    for one, other in ((left, right), (right, left)):
+        found = sorted_pairs(way, way.side(one), way.side(other), RADIUS, later=False)
+        assert same(found, brute(one, other, RADIUS, later=False))
+
+
+@WAYS
+def test_large_buckets_are_cut_into_tiles(rng: np.random.Generator, way: Way) -> None:
+    """One bucket whose pairs are several tiles."""
+    codes = np.zeros((1200, 8), np.uint8)
+    codes[:, 0] = rng.integers(0, 2, 1200)
+    side = way.side(codes)
+    found = sorted_pairs(way, side, side, 0 if isinstance(way, Weights) else RADIUS, later=True)
+    assert same(found, brute(codes, codes, 0 if isinstance(way, Weights) else RADIUS, later=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("block", [1 << 18, 10, 1])
+@pytest.mark.parametrize("kind", ["parts", "weights"])
+def test_joins_are_those_of_brute_force_in_order(
+    rng: np.random.Generator, kind: str, block: int, threads: int
+) -> None:
+    """Blocks of 10 pairs: those of all rows cannot be held, so it goes in stripes; of 1: all with all."""
+    if kind == "parts":
+        codes, radius = rng.integers(0, 256, (26_000, 8), dtype=np.uint8), 2
+        codes[1::40] = codes[::40] ^ np.packbits(rng.random((650, 64)) < 0.02, axis=1)
+    else:
+        codes, radius = family(rng, 1200, 121), 60
+    words = packed_words(codes)
+    way = cheapest_way(codes, codes, Looking(radius, screen_words(words, words, radius)))
+    assert isinstance(way, Parts if kind == "parts" else Weights)
+    if block == 1:
+        codes = codes[:200]
+    blocks = list(self_join(codes, radius, block, threads))
+    assert same(joined(blocks), brute(codes, codes, radius, later=True))
+    assert max(map(len, blocks)) <= block
+    left, right = codes[: len(codes) // 3], codes[len(codes) // 3 :]
+    assert same(
+        joined(list(join(left, right, radius, block, threads))), brute(left, right, radius, later=False)
+    )
+
+
+def test_the_way_follows_the_codes(rng: np.random.Generator) -> None:
+    """Random codes have one weight, and agree in small parts by chance only."""
+    codes = rng.integers(0, 256, (50_000, 8), dtype=np.uint8)
+    assert isinstance(cheapest_way(codes, codes, Looking(4, 1)), Parts)
+    assert cheapest_way(codes, codes, Looking(30, 1)) is None
+    pictures = family(rng, 5000, 121)
+    assert isinstance(cheapest_way(pictures, pictures, Looking(60, 4)), Weights)
