@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.row_codes import CodedProduct, CodedScreen
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.halves import HalfScreen
 from twinlens.engine.nearest import Nearest
+from twinlens.engine.row_codes import CodedProduct, CodedScreen
 from twinlens.engine.screen import HALF_A_MICRO, Product, Screen, resolved_device
 from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
 from twinlens.engine.similarity import (

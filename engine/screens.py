@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from twinlens.engine.row_codes import CodedScreen, codes_are_exact
 from twinlens.engine.halves import HalfScreen, halves_are_summed_in_float32
+from twinlens.engine.row_codes import CodedScreen, codes_are_exact
 from twinlens.engine.screen import Screen
 from twinlens.engine.similarity import Numbers, RowSource, row_norms
 

@@ -19,9 +19,9 @@ from tests.rows import (
     near_copies,
     random_rows,
 )
-from twinlens.engine.row_codes import CodedProduct, CodedScreen, codes_are_exact
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.join import Nearest, cross_join, self_join
+from twinlens.engine.row_codes import CodedProduct, CodedScreen, codes_are_exact
 from twinlens.engine.screen import Screen
 from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
 from twinlens.engine.similarity import row_norms, unit_rows
