@@ -1,4 +1,4 @@
-"""Embedding in batches of one fixed shape, so that the same image gives the same row in every run."""
+"""Embedding what is stored, in calls of one shape so that it can be made again, and what is not."""
 
 from __future__ import annotations
 
@@ -20,4 +20,19 @@ def embed_padded(embedder: Embedder, prepared: Sequence[Prepared], shape: int) -
         chunk = list(prepared[start : start + shape])
         padding = [chunk[-1]] * (shape - len(chunk))
         rows.append(embedder.embed_prepared(chunk + padding)[: len(chunk)])
+    return np.concatenate(rows)
+
+
+def embed_few(embedder: Embedder, prepared: Sequence[Prepared], most: int) -> Embeddings:
+    """Vectors of prepared images that are not stored, float32 [n, dim], without filling up.
+
+    Each call takes the largest power of two that fits: a first call of any shape is slow, so there must
+    be few of them.
+    """
+    rows = [np.empty((0, embedder.description.dim), np.float32)]
+    done = 0
+    while done < len(prepared):
+        size = 1 << (min(len(prepared) - done, most).bit_length() - 1)
+        rows.append(embedder.embed_prepared(prepared[done : done + size]))
+        done += size
     return np.concatenate(rows)

@@ -55,13 +55,15 @@ def measure(rgb: Rgb) -> Quality:
     signature = _scaled(luma, _SIGNATURE_SIDE, Image.Resampling.BILINEAR)
     return Quality(
         sharpness=_laplacian_variance(common),
-        # Whole blocks are averaged first: a third of the time, and cells are averages anyway.
-        contrast=_contrast(
-            np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0))
-        ),
+        contrast=_contrast(_cells(image)),
         brightness=float(common.mean()),
         signature=signature.tobytes(),
     )
+
+
+def contrast(rgb: Rgb) -> float:
+    """How much there is to see in one decoded image, as `measure` says, without all else."""
+    return _contrast(_cells(_moderate(Image.fromarray(rgb))))
 
 
 def is_low_information(quality: Quality) -> bool:
@@ -73,6 +75,11 @@ def _moderate(image: Image.Image) -> Image.Image:
     """Divide a large image by a whole number first, as JPEG decoding does: what follows is then cheap."""
     factor = min(image.size) // (2 * _SHARPNESS_SIDE)
     return image.reduce(factor) if factor > 1 else image
+
+
+def _cells(image: Image.Image) -> NDArray[np.uint8]:
+    # Whole blocks are averaged first: a third of the time, and cells are averages anyway.
+    return np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0))
 
 
 def _scaled(image: Image.Image, side: int, resampling: Image.Resampling) -> Image.Image:

@@ -111,6 +111,11 @@ class Snapshot:
         """Place of each id in `images`."""
         return {image.id: place for place, image in enumerate(self.images)}
 
+    @cached_property
+    def by_digest(self) -> dict[bytes, str]:
+        """The first id of each content, by the digest of its bytes."""
+        return {image.digest: image.id for image in reversed(self.images) if image.digest is not None}
+
     def keeper_order(self, rules: tuple[str, ...]) -> NDArray[np.int64]:
         """Rank of each image by how much it is worth keeping, int64 [n]; computed once.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinlens.engine.decode import DecodeLimits, decode
+from twinlens.engine.decode import DecodeLimits
+from twinlens.engine.search import probe_stored
 from twinlens.engine.types import Probe
 from twinlens.service.explore.answers import AnswerLimits
 from twinlens.service.explore.boxes import AskedBox
@@ -19,6 +20,7 @@ from twinlens.service.explore.query import ExploreQuery
 from twinlens.service.explore.remembered import Remembered
 from twinlens.service.explore.signing import UrlSigner
 from twinlens.service.explore.view import View
+from twinlens.service.metrics import Metrics
 from twinlens.service.settings import Settings
 
 
@@ -31,7 +33,7 @@ class Machinery:
     pages: Pages
     exporter: Exporter
 
-    async def probe_image(self, row: DatasetRow, view: View, data: bytes, box: AskedBox | None) -> Probe:
+    async def probe_image(self, view: View, data: bytes, box: AskedBox | None) -> Probe:
         """What an image file, or a part of it, searches for in a dataset.
 
         Raises:
@@ -39,12 +41,10 @@ class Machinery:
             InvalidValue: the part lies outside.
             Busy, ModelError: the model cannot be asked.
         """
-        part = None
         if box is not None:
-            image = await self.library.run(lambda: decode(data, limits=self.embedders.limits))
-            part = box.on(image.width, image.height)
-        shape = await self.library.ask(row, lambda dataset: dataset.shape)
-        return await self.embedders.probe(view.snapshot.description, ImageQuery(data, part, shape))
+            return await self.embedders.probe(view.snapshot.description, ImageQuery(data, box.on))
+        stored = await self.library.run(lambda: probe_stored(view.snapshot, data))
+        return stored or await self.embedders.probe(view.snapshot.description, ImageQuery(data, None))
 
     async def contents(self, row: DatasetRow, query: ExploreQuery) -> Contents:
         """What an export of the answer to a question holds."""
@@ -59,6 +59,7 @@ class Machinery:
 
 def build(
     settings: Settings,
+    metrics: Metrics,
     notes: NoteBook,
     remembered: Remembered,
     datasets: DatasetStore,
@@ -76,6 +77,8 @@ def build(
         device=settings.device,
         limits=DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         waiting=settings.queries_waiting,
+        workers=settings.workers,
+        counts=metrics,
     )
     pages = Pages(library, embedders, remembered, cache_bytes=settings.page_cache_bytes)
     exporter = Exporter(tasks, datasets, pages, signer, settings.datasets_folder)

@@ -175,7 +175,7 @@ async def search_image_similarity(request: Request, dataset_id: str) -> Response
             raise BadRequest("form field 'file' takes one image")
         data = await asyncio.to_thread(sent.files[0].path.read_bytes)
     box = request.query_params.get("bounding_box") or sent.fields.get("bounding_box")
-    probe = await machinery.probe_image(row, view, data, parse_box(box) if box else None)
+    probe = await machinery.probe_image(view, data, parse_box(box) if box else None)
     fingerprint = view.snapshot.description.fingerprint
     anchor = await asyncio.to_thread(desk.remembered.add_anchor, row.id, fingerprint, probe)
     return StrictJson({"anchor_media_id": anchor, "anchor_type": "UPLOAD"})
