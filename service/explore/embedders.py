@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import repeat
 from threading import Lock
 from typing import TypeAlias
@@ -34,9 +33,16 @@ class TextQuery:
 
 @dataclass(frozen=True, slots=True)
 class ImageQuery:
-    """An image file to search for, or a part of it."""
+    """An image file to search for, or a part of it.
+
+    Attributes:
+        data: its bytes.
+        known: gives what a file searches for that the dataset holds itself.
+        part: which part is meant; the whole if None.
+    """
 
     data: bytes
+    known: Callable[[bytes], Probe | None]
     part: Part | None
 
 
@@ -95,15 +101,19 @@ class Embedders:
         model.under_way += 1
         with self._counts.queries.track_inprogress():
             try:
-                return await model.batcher.ask(await self._seen(model.embedder, query))
+                seen = await self._seen(model.embedder, query)
+                return seen if isinstance(seen, Probe) else await model.batcher.ask(seen)
             finally:
                 model.under_way -= 1
 
-    async def _seen(self, embedder: Embedder, query: EmbeddingQuery) -> TextQuery | Glimpse:
+    async def _seen(self, embedder: Embedder, query: EmbeddingQuery) -> TextQuery | Glimpse | Probe:
         """What the model takes: images are decoded before they wait for it, on threads of their own."""
         if isinstance(query, TextQuery):
             return query
-        look = partial(glimpse, embedder, query.data, self._limits, query.part)
+
+        def look() -> Glimpse | Probe:
+            return query.known(query.data) or glimpse(embedder, query.data, self._limits, query.part)
+
         return await asyncio.get_running_loop().run_in_executor(self._lookers, look)
 
     async def _model(self, description: ModelDescription) -> _Model:
