@@ -24,15 +24,12 @@ def embed_padded(embedder: Embedder, prepared: Sequence[Prepared], shape: int) -
 
 
 def embed_few(embedder: Embedder, prepared: Sequence[Prepared], most: int) -> Embeddings:
-    """Vectors of prepared images that are not stored, float32 [n, dim], without filling up.
+    """Vectors of prepared images that are not stored, float32 [n, dim], in calls of what there is.
 
-    Each call takes the largest power of two that fits: a first call of any shape is slow, so there must
-    be few of them.
+    Nothing is filled up, so that their last bits may depend on how many are embedded together.
     """
     rows = [np.empty((0, embedder.description.dim), np.float32)]
-    done = 0
-    while done < len(prepared):
-        size = 1 << (min(len(prepared) - done, most).bit_length() - 1)
-        rows.append(embedder.embed_prepared(prepared[done : done + size]))
-        done += size
+    rows += [
+        embedder.embed_prepared(prepared[start : start + most]) for start in range(0, len(prepared), most)
+    ]
     return np.concatenate(rows)

@@ -18,7 +18,7 @@ from twinlens.engine.decode import DecodeLimits, decode, read_bytes
 from twinlens.engine.embedding import embed_few
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import byte_digest, pixel_digest
-from twinlens.engine.quality import LOW_INFORMATION, contrast
+from twinlens.engine.quality import shows_something
 from twinlens.engine.search import probe_stored
 from twinlens.engine.sight import decode_errors
 from twinlens.engine.similarity import unit_rows
@@ -61,7 +61,7 @@ def glimpse(embedder: Embedder, data: bytes, limits: DecodeLimits, part: Part | 
         )
     rgb = image.rgb if part is None else part(image.width, image.height).cut(image.rgb)
     with decode_errors():
-        if contrast(rgb) >= LOW_INFORMATION:
+        if shows_something(rgb):
             return Glimpse(digest, None, embedder.prepare(rgb))
         # Its only evidence is identity, as that of a flat image that is stored: all its pixels count.
         full = decode(data, limits=limits).rgb if image.reduced else rgb

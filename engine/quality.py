@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +62,13 @@ def measure(rgb: Rgb) -> Quality:
     )
 
 
-def contrast(rgb: Rgb) -> float:
-    """How much there is to see in one decoded image, as `measure` says, without all else."""
-    return _contrast(_cells(_moderate(Image.fromarray(rgb))))
+def shows_something(rgb: Rgb) -> bool:
+    """False where `measure` would find one decoded image to be of low information."""
+    cells = _cells(_moderate(Image.fromarray(rgb)))
+    # Most pictures show this much whatever is shading in them.
+    return _SHADING_WEIGHT * _spread(cells.reshape(-1, 3)) >= LOW_INFORMATION or (
+        _contrast(cells) >= LOW_INFORMATION
+    )
 
 
 def is_low_information(quality: Quality) -> bool:
@@ -106,14 +111,13 @@ def _contrast(cells: NDArray[np.uint8]) -> float:
     colors = cells.reshape(-1, 3).astype(np.float64)
     surface = _smooth_surfaces()
     detail = colors - surface @ (surface.T @ colors)
-    return float(max(_spread(detail), _SHADING_WEIGHT * _spread(colors)))
+    return max(_spread(detail), _SHADING_WEIGHT * _spread(colors))
 
 
-def _spread(colors: NDArray[np.float64]) -> np.float64:
+def _spread(colors: NDArray[Any]) -> float:
     """Widest range of a channel without the few darkest and brightest cells, which dust could explain."""
     ordered = np.partition(colors.T, (_SPECKS, -1 - _SPECKS), axis=1)
-    widest: np.float64 = (ordered[:, -1 - _SPECKS] - ordered[:, _SPECKS]).max()
-    return widest
+    return float((ordered[:, -1 - _SPECKS] - ordered[:, _SPECKS]).max())
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from twinlens.engine.types import Embedder, ModelDescription, Probe
 from twinlens.service.bodies import Busy
 from twinlens.service.explore.batching import MicroBatcher
 from twinlens.service.explore.failures import Conflict
+from twinlens.service.memory import keep_freed_layers
 from twinlens.service.metrics import Metrics
 
 _BATCH = 16
@@ -130,6 +131,7 @@ class Embedders:
 
     async def _load(self, description: ModelDescription) -> _Model:
         embedder = await asyncio.to_thread(_load, description, self._device)
+        keep_freed_layers()
         on_cpu = not embedder.device.startswith("cuda")
         batcher: MicroBatcher[TextQuery | Glimpse, Probe] = MicroBatcher(
             _Work(embedder),
