@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from twinlens.service.metrics import Metrics
 
 _BATCH = 16
 """A larger one is no faster on a CPU, and keeps its last query waiting."""
+
+_SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,9 @@ class Embedders:
     async def _load(self, description: ModelDescription) -> _Model:
         embedder = await asyncio.to_thread(_load, description, self._device)
         keep_freed_layers()
+        # A network gives up the interpreter at every layer. Taking it back from a thread that runs Python
+        # takes this long, 5 ms unless told otherwise: as long as the whole network of a small model.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         on_cpu = not embedder.device.startswith("cuda")
         batcher: MicroBatcher[TextQuery | Glimpse, Probe] = MicroBatcher(
             _Work(embedder),
