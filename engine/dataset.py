@@ -40,6 +40,7 @@ from twinlens.engine.keeper import DEFAULT_RULES
 from twinlens.engine.lock import WriterLock
 from twinlens.engine.pixels import establish_pixels
 from twinlens.engine.previews import Previews
+from twinlens.engine.probes import probe_image
 from twinlens.engine.results import (
     MAX_PAIRS,
     Cluster,
@@ -584,7 +585,7 @@ class Dataset:
         if id is not None:
             return search.by_id(snapshot, index, id, k)
         if image is not None:
-            probe = search.probe_image(self.embedder(), image, self.shape)
+            probe = probe_image(snapshot, self.embedder, image)
         else:
             (probe,) = search.probe_texts(self.embedder(), [text or ""])
         return search.by_probe(snapshot, index, probe, k)

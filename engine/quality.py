@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +56,18 @@ def measure(rgb: Rgb) -> Quality:
     signature = _scaled(luma, _SIGNATURE_SIDE, Image.Resampling.BILINEAR)
     return Quality(
         sharpness=_laplacian_variance(common),
-        # Whole blocks are averaged first: a third of the time, and cells are averages anyway.
-        contrast=_contrast(
-            np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0))
-        ),
+        contrast=_contrast(_cells(image)),
         brightness=float(common.mean()),
         signature=signature.tobytes(),
+    )
+
+
+def shows_something(rgb: Rgb) -> bool:
+    """False where `measure` would find one decoded image to be of low information."""
+    cells = _cells(_moderate(Image.fromarray(rgb)))
+    # Most pictures show this much whatever is shading in them.
+    return _SHADING_WEIGHT * _spread(cells.reshape(-1, 3)) >= LOW_INFORMATION or (
+        _contrast(cells) >= LOW_INFORMATION
     )
 
 
@@ -73,6 +80,11 @@ def _moderate(image: Image.Image) -> Image.Image:
     """Divide a large image by a whole number first, as JPEG decoding does: what follows is then cheap."""
     factor = min(image.size) // (2 * _SHARPNESS_SIDE)
     return image.reduce(factor) if factor > 1 else image
+
+
+def _cells(image: Image.Image) -> NDArray[np.uint8]:
+    # Whole blocks are averaged first: a third of the time, and cells are averages anyway.
+    return np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0))
 
 
 def _scaled(image: Image.Image, side: int, resampling: Image.Resampling) -> Image.Image:
@@ -99,14 +111,13 @@ def _contrast(cells: NDArray[np.uint8]) -> float:
     colors = cells.reshape(-1, 3).astype(np.float64)
     surface = _smooth_surfaces()
     detail = colors - surface @ (surface.T @ colors)
-    return float(max(_spread(detail), _SHADING_WEIGHT * _spread(colors)))
+    return max(_spread(detail), _SHADING_WEIGHT * _spread(colors))
 
 
-def _spread(colors: NDArray[np.float64]) -> np.float64:
+def _spread(colors: NDArray[Any]) -> float:
     """Widest range of a channel without the few darkest and brightest cells, which dust could explain."""
     ordered = np.partition(colors.T, (_SPECKS, -1 - _SPECKS), axis=1)
-    widest: np.float64 = (ordered[:, -1 - _SPECKS] - ordered[:, _SPECKS]).max()
-    return widest
+    return float((ordered[:, -1 - _SPECKS] - ordered[:, _SPECKS]).max())
 
 
 @lru_cache(maxsize=1)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.decode import DecodeLimits
-from twinlens.engine.embedding import embed_padded
-from twinlens.engine.errors import DatasetCorrupt, DecodeError, TextNotSupported
+from twinlens.engine.errors import DatasetCorrupt, TextNotSupported
+from twinlens.engine.hashing import byte_digest
 from twinlens.engine.index import FlatIndex, Index
 from twinlens.engine.inverted_index import InvertedIndex
 from twinlens.engine.results import Neighbour
-from twinlens.engine.sight import Box, Known, Looker, Sight
 from twinlens.engine.similarity import Rows, Units, pairwise, shown, spans, unit_rows
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.storage import is_writable, storage_errors
@@ -52,65 +49,6 @@ def open_index(snapshot: Snapshot, folder: Path) -> Index:
     return index
 
 
-def probe_image(embedder: Embedder, image: str | Path | bytes, shape: int) -> Probe:
-    """An image file, given by its path or its bytes, on the way that stored images took.
-
-    Raises:
-        DecodeError: the image cannot be read.
-    """
-    looker = _looker(embedder, DecodeLimits())
-    if isinstance(image, bytes):
-        (probe,) = _probes(embedder, [looker.look_at_bytes(image)], shape)
-    else:
-        (probe,) = _probes(embedder, [looker.look(str(image))], shape)
-    if isinstance(probe, Probe):
-        return probe
-    if isinstance(image, bytes):
-        raise probe
-    raise DecodeError(f"{image}: {probe.reason}", stage=probe.stage, retryable=probe.retryable)
-
-
-def probe_parts(
-    embedder: Embedder, images: Sequence[tuple[bytes, Box | None]], shape: int, limits: DecodeLimits
-) -> list[Probe | DecodeError]:
-    """Image files, or parts of them, embedded together; what cannot be read is an answer, not an exception.
-
-    Args:
-        embedder: the model of the dataset.
-        images: bytes of each file, and which part of it is meant; the whole image where that is None.
-        shape: images embedded in one call.
-        limits: what is refused before decoding.
-    """
-    looker = _looker(embedder, limits)
-    probes = _probes(embedder, [looker.look_at_bytes(data, box) for data, box in images], shape)
-    # A part of a file is not what the file is identical to.
-    return [
-        replace(probe, digest=None) if box is not None and isinstance(probe, Probe) else probe
-        for probe, (_, box) in zip(probes, images, strict=True)
-    ]
-
-
-def _looker(embedder: Embedder, limits: DecodeLimits) -> Looker:
-    return Looker(embedder, limits, hashes=False, known=frozenset())
-
-
-def _probes(
-    embedder: Embedder, seen: Sequence[Sight | Known | DecodeError], shape: int
-) -> list[Probe | DecodeError]:
-    telling = [each for each in seen if isinstance(each, Sight) and not each.low_information]
-    rows = embed_padded(embedder, [each.prepared for each in telling], shape).astype(np.float16)
-    vectors = iter(unit_rows(rows))
-    probes: list[Probe | DecodeError] = []
-    for each in seen:
-        if isinstance(each, Sight):
-            vector = None if each.low_information else next(vectors)
-            probes.append(Probe(vector, each.digest, each.pixel_digest))
-        else:
-            assert isinstance(each, DecodeError)  # nothing is known to this looker
-            probes.append(each)
-    return probes
-
-
 def probe_texts(embedder: Embedder, texts: Sequence[str]) -> list[Probe]:
     """Texts in the space of the images.
 
@@ -134,6 +72,12 @@ def probe_id(snapshot: Snapshot, id_: str) -> Probe:
     image = snapshot.find(id_)
     vector = None if image.low_information else unit_rows(snapshot.rows[[image.row]])[0]
     return Probe(vector, image.digest, image.pixel_digest)
+
+
+def probe_stored(snapshot: Snapshot, data: bytes) -> Probe | None:
+    """The image of the dataset that is this very file, if there is one: it needs no decoder and no model."""
+    places = snapshot.lookup.identical(byte_digest(data), None)
+    return probe_id(snapshot, snapshot.images[min(places)].id) if places else None
 
 
 def by_id(snapshot: Snapshot, index: Index, id_: str, k: int) -> list[Neighbour]:

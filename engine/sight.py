@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from twinlens.engine.decode import DecodeLimits, decode, read_bytes
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import Hashes, byte_digest, image_hashes, pixel_digest
 from twinlens.engine.previews import encode_preview
 from twinlens.engine.quality import Quality, is_low_information, measure
-from twinlens.engine.types import Embedder, Prepared, Rgb
+from twinlens.engine.types import Embedder, Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +46,6 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A part of an upright image, in fractions of its width and height, all in [0, 1]."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-
-    def cut(self, rgb: Rgb) -> Rgb:
-        """The pixels that it touches, at least one."""
-        height, width = rgb.shape[:2]
-        rows = _span(self.top, self.height, height)
-        return np.ascontiguousarray(rgb[rows, _span(self.left, self.width, width)])
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """A file whose bytes are those of an image that is known already."""
 
@@ -86,35 +68,26 @@ class Looker:
     hashes: bool
     known: frozenset[bytes]
 
-    def look(self, path: str, box: Box | None = None) -> Sight | Known | DecodeError:
-        """Look at one file, or at a part of it; what is wrong with it is an answer, not an exception."""
-        return self._answer(lambda: self._look(read_bytes(path, self.limits), box))
+    def look(self, path: str) -> Sight | Known | DecodeError:
+        """Look at one file; what is wrong with it is an answer, not an exception."""
+        return self._answer(lambda: self._look(read_bytes(path, self.limits)))
 
-    def look_at_bytes(self, data: bytes, box: Box | None = None) -> Sight | Known | DecodeError:
+    def look_at_bytes(self, data: bytes) -> Sight | Known | DecodeError:
         """Look at a file that is in memory already."""
-        return self._answer(lambda: self._look(data, box))
+        return self._answer(lambda: self._look(data))
 
     def _answer(self, look: Callable[[], Sight | Known]) -> Sight | Known | DecodeError:
         try:
-            return look()
+            with decode_errors():
+                return look()
         except DecodeError as error:
             return error
-        except MemoryError:
-            return DecodeError("it does not fit into memory: scale it down", stage="decode", retryable=True)
-        except Exception as error:
-            # One file must never end a run of 200,000: whatever a decoder or model trips over is a row.
-            return DecodeError(f"it cannot be prepared: {type(error).__name__}: {error}", stage="prepare")
 
-    def _look(self, data: bytes, box: Box | None = None) -> Sight | Known:
+    def _look(self, data: bytes) -> Sight | Known:
         digest = byte_digest(data)
         if digest in self.known:
             return Known(digest)
-        if box is None:
-            image = decode(data, policy=self.embedder.description.decode, limits=self.limits)
-        else:
-            # Of a part, a reduced image would leave too few pixels.
-            whole = decode(data, limits=self.limits)
-            image = replace(whole, rgb=box.cut(whole.rgb))
+        image = decode(data, policy=self.embedder.description.decode, limits=self.limits)
         quality = measure(image.rgb)
         low_information = is_low_information(quality)
         # Hashes and pixel digests need all pixels; a model must see the same ones with and without them.
@@ -137,6 +110,17 @@ class Looker:
         )
 
 
-def _span(start: float, length: float, size: int) -> slice:
-    first = min(math.floor(start * size), size - 1)
-    return slice(first, max(min(math.ceil((start + length) * size), size), first + 1))
+@contextmanager
+def decode_errors() -> Iterator[None]:
+    """Raise whatever a decoder or model trips over as a DecodeError of the file that is looked at."""
+    try:
+        yield
+    except DecodeError:
+        raise
+    except MemoryError:
+        reason = "it does not fit into memory: scale it down"
+        raise DecodeError(reason, stage="decode", retryable=True) from None
+    except Exception as error:
+        # One file must never end a run of 200,000: it is a row.
+        reason = f"it cannot be prepared: {type(error).__name__}: {error}"
+        raise DecodeError(reason, stage="prepare") from error

@@ -167,6 +167,10 @@ class Embedder(Protocol):
         """
         return None
 
+    def use_all_cores(self) -> None:
+        """Let what the calling thread does from now on have all cores again, where the model can tell."""
+        return None
+
     def embed_images(self, images: Sequence[Rgb]) -> Embeddings:
         """Vectors of decoded images, float32 [n, dim], unit length, in order."""
         return self.embed_prepared([self.prepare(image) for image in images])

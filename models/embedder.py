@@ -12,6 +12,9 @@ import torch
 from twinlens.engine.types import Embedder, Embeddings, ModelDescription, Prepared
 from twinlens.models.device import DTYPES
 
+_ALL_THREADS = torch.get_num_threads()
+"""Read before anybody changes it: a thread that begins later has what another one was told."""
+
 
 class TorchEmbedder(Embedder):
     """An embedder whose `prepare` gives uint8 [side, side, 3] and whose module maps pixels to features.
@@ -47,6 +50,10 @@ class TorchEmbedder(Embedder):
     def use_one_core(self) -> None:
         """Run torch's kernels on the calling thread alone (its thread count is one of each thread)."""
         torch.set_num_threads(1)
+
+    def use_all_cores(self) -> None:
+        """Run torch's kernels on as many threads as torch takes unless told otherwise."""
+        torch.set_num_threads(_ALL_THREADS)
 
     @abstractmethod
     def features(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -111,7 +111,7 @@ async def _services(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
         seconds=settings.request_seconds,
     )
     try:
-        async with open_desk(settings, keys, bodies) as desk:
+        async with open_desk(settings, keys, bodies, metrics) as desk:
             yield Services(settings, metrics, keys, bodies, loader, collections, desk)
     finally:
         await fetcher.aclose()

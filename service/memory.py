@@ -10,6 +10,8 @@ _M_MMAP_THRESHOLD = -3
 
 _KEPT_BYTES = 16 * 2**20
 _LARGE_BYTES = 4 * 2**20
+_KEPT_LAYERS_BYTES = 64 * 2**20
+_LARGE_LAYER_BYTES = 32 * 2**20  # glibc takes no more.
 
 
 def keep_freed_memory() -> None:
@@ -19,10 +21,23 @@ def keep_freed_memory() -> None:
     next one: that costs a thread as much as decoding and hashing an image of 800 x 600. For the whole
     process, and only where glibc is.
     """
+    _keep(_KEPT_BYTES, _LARGE_BYTES)
+
+
+def keep_freed_layers() -> None:
+    """Let each thread keep up to 64 MiB, in blocks of up to 32 MiB: for a process that embeds.
+
+    The layers of one call take some megabytes each, one after the other. Their memory, zeroed anew by the
+    kernel each time, costs a fifth of the time of a small network.
+    """
+    _keep(_KEPT_LAYERS_BYTES, _LARGE_LAYER_BYTES)
+
+
+def _keep(trim: int, mapped: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, mapped)
+        mallopt(_M_TRIM_THRESHOLD, trim)
 
 
 def give_back_freed_memory() -> None:

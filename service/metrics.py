@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -13,6 +15,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_SIZES = (1, 2, 4, 8, 16)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -36,6 +39,30 @@ class Metrics:
             "twinlens_images", "Images read for matching.", ("outcome",), registry=self.registry
         )
         self.inflight = Gauge("twinlens_requests_inflight", "Requests under way.", registry=self.registry)
+
+        self.queries = Gauge(
+            "twinlens_queries_inflight",
+            "Searches that are being decoded, wait for a model, or are embedded.",
+            registry=self.registry,
+        )
+        self._batches = Histogram(
+            "twinlens_query_batch_size",
+            "Queries that a model answers together.",
+            buckets=_SIZES,
+            registry=self.registry,
+        )
+        self._waits = Histogram(
+            "twinlens_query_wait_seconds",
+            "Time that a decoded query waits for a model.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+    def batch(self, waits: Sequence[float]) -> None:
+        """A model begins with a batch of queries that waited so long, in seconds."""
+        self._batches.observe(len(waits))
+        for seconds in waits:
+            self._waits.observe(seconds)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """One request was answered."""

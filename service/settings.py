@@ -93,7 +93,8 @@ class Settings(BaseSettings):
         max_annotation_rows: rows of one file of labels.
         max_nearest: images that one search shows.
         max_pairs: pairs that one similarity threshold may have, identical copies counted once.
-        queries_waiting: searches that wait for a model; more are told to come again (429).
+        queries_waiting: searches under way in a model, those whose image is being decoded included; more
+            are told to come again (429).
         url_signature_seconds: how long, at least, the URL of an image can be loaded.
         anchor_seconds: how long an image that was uploaded to be searched for is remembered.
         jwt_max_seconds: longest time from `iat` to `exp` that a JWT may have; any unless given.

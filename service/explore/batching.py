@@ -9,7 +9,6 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from twinlens.engine.errors import InvalidValue, ServiceError
-from twinlens.service.bodies import Busy
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -24,19 +23,21 @@ class Closing(ServiceError):
 
 
 class MicroBatcher(Generic[Q, A]):
-    """Gathers queries and works on them in batches, in the order in which they came.
+    """Works on queries in batches, in the order in which they came.
 
-    While one batch is worked on, the next gathers. All queries must come from one event loop.
+    A query that finds a thread free is begun at once: alone, it waits for nobody. While all threads work,
+    queries gather, and a thread that is free again takes its share of all that wait. All queries must come
+    from one event loop.
 
     Args:
         work: takes the queries of a batch and returns an answer for each, in order; an exception in the
-            place of an answer is raised for that query alone. Runs on one thread of its own.
+            place of an answer is raised for that query alone. Runs on the threads.
         most: queries in a batch.
-        waiting: queries that wait to be begun; one more is refused.
-        seconds: how long a query waits for company before it is begun, if nothing is worked on.
+        threads: batches that are worked on at a time.
+        on_batch: is told of each batch that begins how long each of its queries waited, in seconds.
 
     Raises:
-        InvalidValue: no query fits into a batch or may wait, or the time is negative.
+        InvalidValue: no query fits into a batch, or no thread works.
     """
 
     def __init__(
@@ -44,43 +45,39 @@ class MicroBatcher(Generic[Q, A]):
         work: Callable[[Sequence[Q]], Sequence[A | Exception]],
         *,
         most: int,
-        waiting: int,
-        seconds: float,
+        threads: int,
+        on_batch: Callable[[Sequence[float]], None],
     ) -> None:
-        if most < 1 or waiting < 1 or not seconds >= 0:
+        if most < 1 or threads < 1:
             raise InvalidValue(
-                f"most={most}, waiting={waiting}, seconds={seconds}: "
-                "give at least one query to a batch and to the queue, and no negative time"
+                f"most={most}, threads={threads}: give at least one query to a batch, and a thread"
             )
         self._work = work
         self._most = most
-        self._waiting = waiting
-        self._seconds = seconds
+        self._on_batch = on_batch
         self._queue: dict[asyncio.Future[A], tuple[Q, float]] = {}
-        """What waits, in order, with its query and the time at which it waited long enough."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._running: asyncio.Future[list[A | Exception]] | None = None
+        """What waits, in order, with its query and the time at which it came."""
+        self._is_due = False
+        self._running: set[asyncio.Future[list[A | Exception]]] = set()
+        self._free = threads
         self._closed = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        # The thread starts with its first task. Where there is no room for one, this fails, not a query.
-        self._thread.submit(int)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="batch")
+        # A thread starts with its first task. Where there is no room for one, this fails, not a query.
+        self._threads.submit(int)
 
     async def ask(self, query: Q) -> A:
         """The answer to a query; who is cancelled before it is begun costs no work.
 
         Raises:
-            Busy: as many queries as may wait do so.
             Closing: closed before it was begun.
             BatchFailed: `work` gave another number of answers, or ended its thread.
             Exception: what `work` raised for the batch, or returned for this query.
         """
         if self._closed:
             raise _closing()
-        if len(self._queue) >= self._waiting:
-            raise Busy(f"{len(self._queue):,} queries wait already: try again in a second")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
-        self._queue[answer] = query, loop.time() + self._seconds
+        self._queue[answer] = query, loop.time()
         self._consider()
         try:
             return await answer
@@ -88,45 +85,45 @@ class MicroBatcher(Generic[Q, A]):
             self._queue.pop(answer, None)
 
     async def aclose(self) -> None:
-        """Fail what waits, let the batch that is worked on end, and end the thread."""
+        """Fail what waits, let the batches that are worked on end, and end the threads."""
         self._closed = True
         for answer in self._queue:
             if not answer.done():
                 answer.set_exception(_closing())
         self._queue.clear()
         try:
-            if self._running is not None:
-                await asyncio.wait([self._running])
+            if self._running:
+                await asyncio.wait(self._running)
         finally:
-            self._thread.shutdown(wait=False)
+            self._threads.shutdown(wait=False)
 
     def _consider(self) -> None:
-        """Begin a batch if there is reason to, else see that it is begun in time."""
-        if self._running is not None or not self._queue:
-            return
-        if len(self._queue) >= self._most:
-            self._begin()
-        elif self._timer is None:
-            _, due = next(iter(self._queue.values()))
-            self._timer = asyncio.get_running_loop().call_at(due, self._begin)
+        """See that a batch begins, if a thread is free: with all that come in this turn of the event loop."""
+        if self._free and self._queue and not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        batch: dict[asyncio.Future[A], Q] = {}
-        while self._queue and len(batch) < self._most:
-            answer = next(iter(self._queue))
-            query, _ = self._queue.pop(answer)
-            if not answer.done():
-                batch[answer] = query
-        if batch:
-            loop = asyncio.get_running_loop()
-            self._running = loop.run_in_executor(self._thread, _outcomes, self._work, [*batch.values()])
-            self._running.add_done_callback(partial(self._deliver, [*batch]))
+        self._is_due = False
+        loop = asyncio.get_running_loop()
+        waiting = [answer for answer in self._queue if not answer.done()]
+        # Other threads that are free take as much.
+        taken = waiting[: min(self._most, -(-len(waiting) // self._free))]
+        if not taken:
+            return
+        begun = [self._queue.pop(answer) for answer in taken]
+        self._on_batch([loop.time() - came for _, came in begun])
+        self._free -= 1
+        running: asyncio.Future[list[A | Exception]] = loop.run_in_executor(
+            self._threads, _outcomes, self._work, [query for query, _ in begun]
+        )
+        self._running.add(running)
+        running.add_done_callback(partial(self._deliver, taken))
+        self._consider()
 
     def _deliver(self, answers: list[asyncio.Future[A]], done: asyncio.Future[list[A | Exception]]) -> None:
-        self._running = None
+        self._running.discard(done)
+        self._free += 1
         for answer, outcome in zip(answers, done.result(), strict=True):
             if answer.done():
                 continue

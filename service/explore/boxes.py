@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twinlens.engine.box import Box
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.sight import Box
 from twinlens.service.explore.values import strict_json, unfit
 
 _NAMES = ("x", "y", "width", "height")

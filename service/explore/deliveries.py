@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from starlette.requests import Request
@@ -19,12 +20,21 @@ from twinlens.service.explore.annotation_files import (
 from twinlens.service.explore.annotation_process import annotations_of
 from twinlens.service.explore.archives import ArchiveLimits, unpack
 from twinlens.service.explore.failures import BadRequest
-from twinlens.service.explore.intake import Delivery
-from twinlens.service.explore.uploads import Upload, UploadLimits, receive_upload
+from twinlens.service.explore.intake import INCOMING, Delivery, Intake
+from twinlens.service.explore.small_uploads import MemoryStaging, only_one
+from twinlens.service.explore.uploads import (
+    Accept,
+    Upload,
+    UploadLimits,
+    is_small,
+    receive_small,
+    receive_upload,
+)
 from twinlens.service.settings import Settings
 
 FILES = ("files", "files[]")
 ARCHIVES = ("archive", "file")
+QUERY = "file"
 _SHOWN = 100
 
 
@@ -52,7 +62,38 @@ async def receive(
         BadRequest: limits, damage, an extension of no image.
     """
     archives, fields = tuple(archives), tuple(fields)
+    limits = _limits(settings, archives=bool(archives))
+    return await receive_upload(request, folder, limits, accept=_accepting(fields, archives, blobs=blobs))
 
+
+async def receive_query(request: Request, intake: Intake, settings: Settings) -> tuple[bytes, dict[str, str]]:
+    """Read the one image of a request that searches for it, and its other fields.
+
+    Raises:
+        InvalidValue, BadRequest: as `receive`, or it is not one image.
+    """
+    limits, accept = _limits(settings), _accepting((QUERY,), blobs=True)
+    if is_small(request):
+        memory = MemoryStaging()
+        sent = await receive_small(request, memory, limits, accept=accept)
+        return memory.only_content(), sent.fields
+    async with intake.staging(INCOMING) as folder:
+        sent = await receive_upload(request, folder, limits, accept=accept)
+        if len(sent.files) != 1:
+            raise only_one()
+        return await asyncio.to_thread(sent.files[0].path.read_bytes), sent.fields
+
+
+def _limits(settings: Settings, *, archives: bool = False) -> UploadLimits:
+    return UploadLimits(
+        max_bytes=settings.max_upload_bytes,
+        max_file_bytes=settings.max_upload_bytes if archives else settings.max_upload_file_bytes,
+        max_files=settings.max_upload_files,
+        seconds_idle=settings.idle_seconds,
+    )
+
+
+def _accepting(fields: Sequence[str], archives: Sequence[str] = (), *, blobs: bool) -> Accept:
     def accept(field: str, name: str) -> None:
         if field in archives:
             return
@@ -62,13 +103,7 @@ async def receive(
         if not (blobs and not os.path.splitext(name)[1]):
             check_name(name)
 
-    limits = UploadLimits(
-        max_bytes=settings.max_upload_bytes,
-        max_file_bytes=settings.max_upload_bytes if archives else settings.max_upload_file_bytes,
-        max_files=settings.max_upload_files,
-        seconds_idle=settings.idle_seconds,
-    )
-    return await receive_upload(request, folder, limits, accept=accept)
+    return accept
 
 
 def check_name(name: str) -> None:

@@ -31,6 +31,7 @@ from twinlens.service.explore.signing import UrlSigner
 from twinlens.service.explore.supervisor import Supervisor
 from twinlens.service.explore.work import WorkList
 from twinlens.service.keys import KeyStore
+from twinlens.service.metrics import Metrics
 from twinlens.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ log = logging.getLogger("twinlens.service")
 class Desk:
     """Datasets and everything that is done with them."""
 
-    def __init__(self, settings: Settings, keys: KeyStore, bodies: BodyReader, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, keys: KeyStore, bodies: BodyReader, metrics: Metrics, database: Database
+    ) -> None:
         """Opens nothing; `open_desk` starts it."""
         self.settings = settings
         self.keys = keys
         self.bodies = bodies
+        self.metrics = metrics
         self.datasets = DatasetStore(database)
         self.intake = Intake(database, settings.datasets_folder)
         self.work = WorkList(database)
@@ -73,7 +77,7 @@ class Desk:
         from twinlens.service.explore import machinery
 
         return machinery.build(
-            self.settings, self.notes, self.remembered, self.datasets, self.exports, self.signer
+            self.settings, self.metrics, self.notes, self.remembered, self.datasets, self.exports, self.signer
         )
 
     # -- who asks for what --------------------------------------------------------------------
@@ -210,11 +214,13 @@ def owner_key(name: str | None, keys: KeyStore) -> str:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings, keys: KeyStore, bodies: BodyReader) -> AsyncIterator[Desk]:
+async def open_desk(
+    settings: Settings, keys: KeyStore, bodies: BodyReader, metrics: Metrics
+) -> AsyncIterator[Desk]:
     """The desk of a running server: what an earlier one left is tidied up and taken up again."""
     database = await asyncio.to_thread(Database, settings.datasets_file, LAYOUT)
     try:
-        desk = Desk(settings, keys, bodies, database)
+        desk = Desk(settings, keys, bodies, metrics, database)
         await asyncio.to_thread(desk.tidy)
         if settings.datasets:
             await asyncio.to_thread(desk.mount)

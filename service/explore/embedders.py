@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import repeat
+from threading import Lock
 from typing import TypeAlias
 
 from twinlens.engine.decode import DecodeLimits
-from twinlens.engine.errors import DecodeError, ModelMismatch, TextNotSupported, UnknownModel
-from twinlens.engine.search import probe_parts, probe_texts
-from twinlens.engine.sight import Box
+from twinlens.engine.errors import ModelMismatch, TextNotSupported, UnknownModel
+from twinlens.engine.probes import Glimpse, Part, embed, glimpse
+from twinlens.engine.search import probe_texts
 from twinlens.engine.types import Embedder, ModelDescription, Probe
+from twinlens.service.bodies import Busy
 from twinlens.service.explore.batching import MicroBatcher
 from twinlens.service.explore.failures import Conflict
+from twinlens.service.memory import keep_freed_layers
+from twinlens.service.metrics import Metrics
 
-_BATCH = 32
-_GATHER_SECONDS = 0.002
+_BATCH = 16
+"""A larger one is no faster on a CPU, and keeps its last query waiting."""
+
+_SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +37,20 @@ class TextQuery:
 
 @dataclass(frozen=True, slots=True)
 class ImageQuery:
-    """An image file to search for, or a part of it; `shape` is that of the dataset."""
+    """An image file to search for, or a part of it.
+
+    Attributes:
+        data: its bytes.
+        known: gives what a file searches for that the dataset holds itself.
+        part: which part is meant; the whole if None.
+    """
 
     data: bytes
-    box: Box | None
-    shape: int
+    known: Callable[[bytes], Probe | None]
+    part: Part | None
 
 
 EmbeddingQuery: TypeAlias = TextQuery | ImageQuery
-_Batcher: TypeAlias = MicroBatcher[EmbeddingQuery, Probe]
 
 
 class Embedders:
@@ -46,40 +59,68 @@ class Embedders:
     Args:
         device: where they run.
         limits: of images.
-        waiting: queries that wait for one model at a time; more are told to come again.
+        waiting: queries that are under way in one model at a time; more are told to come again.
+        workers: threads that look at images, and as many that embed where the device is the CPU.
+        counts: is told what goes on.
     """
 
-    def __init__(self, *, device: str, limits: DecodeLimits, waiting: int) -> None:
+    def __init__(
+        self, *, device: str, limits: DecodeLimits, waiting: int, workers: int, counts: Metrics
+    ) -> None:
         self._device = device
-        self.limits = limits
+        self._limits = limits
         self._waiting = waiting
-        self._models: dict[str, asyncio.Task[_Batcher]] = {}
+        self._workers = workers
+        self._counts = counts
+        self._lookers = ThreadPoolExecutor(workers, thread_name_prefix="look")
+        self._models: dict[str, asyncio.Task[_Model]] = {}
 
     async def aclose(self) -> None:
         """End what waits."""
         for task in self._models.values():
             if task.done() and not task.cancelled() and task.exception() is None:
-                await task.result().aclose()
+                await task.result().batcher.aclose()
             else:
                 task.cancel()
+        self._lookers.shutdown(wait=False, cancel_futures=True)
 
     async def probe(self, description: ModelDescription, query: EmbeddingQuery) -> Probe:
         """What a query searches for in the datasets of a model.
 
         Raises:
             DecodeError: the image cannot be read.
+            InvalidValue: the part of it lies outside.
             Conflict: the model takes no texts, or is none that this server has.
             ModelError: it cannot be loaded, or is another one now.
-            Busy: too many queries wait for it.
+            Busy: too many queries are under way.
         """
         if isinstance(query, TextQuery) and not description.text_capable:
             raise Conflict(
                 f"the model of this dataset, {description.name}, takes images only: search by an image, "
                 "or index the images with a CLIP model (TWINLENS_MODEL=clip) to search them by text"
             )
-        return await (await self._batcher(description)).ask(query)
+        model = await self._model(description)
+        if model.under_way >= self._waiting:
+            raise Busy(f"{model.under_way:,} queries are under way already: try again in a second")
+        model.under_way += 1
+        with self._counts.queries.track_inprogress():
+            try:
+                seen = await self._seen(model.embedder, query)
+                return seen if isinstance(seen, Probe) else await model.batcher.ask(seen)
+            finally:
+                model.under_way -= 1
 
-    async def _batcher(self, description: ModelDescription) -> _Batcher:
+    async def _seen(self, embedder: Embedder, query: EmbeddingQuery) -> TextQuery | Glimpse | Probe:
+        """What the model takes: images are decoded before they wait for it, on threads of their own."""
+        if isinstance(query, TextQuery):
+            return query
+
+        def look() -> Glimpse | Probe:
+            return query.known(query.data) or glimpse(embedder, query.data, self._limits, query.part)
+
+        return await asyncio.get_running_loop().run_in_executor(self._lookers, look)
+
+    async def _model(self, description: ModelDescription) -> _Model:
         key = description.fingerprint
         if (task := self._models.get(key)) is None:
             task = self._models[key] = asyncio.create_task(self._load(description))
@@ -91,11 +132,29 @@ class Embedders:
                 del self._models[key]
             raise
 
-    async def _load(self, description: ModelDescription) -> _Batcher:
+    async def _load(self, description: ModelDescription) -> _Model:
         embedder = await asyncio.to_thread(_load, description, self._device)
-        return MicroBatcher(
-            partial(_work, embedder, self.limits), most=_BATCH, waiting=self._waiting, seconds=_GATHER_SECONDS
+        keep_freed_layers()
+        # A network gives up the interpreter at every layer. Taking it back from a thread that runs Python
+        # takes this long, 5 ms unless told otherwise: as long as the whole network of a small model.
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        on_cpu = not embedder.device.startswith("cuda")
+        batcher: MicroBatcher[TextQuery | Glimpse, Probe] = MicroBatcher(
+            _Work(embedder),
+            most=_BATCH,
+            threads=self._workers if on_cpu else 1,
+            on_batch=self._counts.batch,
         )
+        return _Model(embedder, batcher)
+
+
+@dataclass
+class _Model:
+    """A model that was loaded, and how many queries are under way in it."""
+
+    embedder: Embedder
+    batcher: MicroBatcher[TextQuery | Glimpse, Probe]
+    under_way: int = 0
 
 
 def _load(description: ModelDescription, device: str) -> Embedder:
@@ -118,20 +177,40 @@ def _load(description: ModelDescription, device: str) -> Embedder:
     return embedder
 
 
-def _work(
-    embedder: Embedder, limits: DecodeLimits, queries: Sequence[EmbeddingQuery]
-) -> list[Probe | Exception]:
-    answers: dict[int, Probe | Exception] = {}
-    texts = {place: query.text for place, query in enumerate(queries) if isinstance(query, TextQuery)}
-    if texts:
+class _Work:
+    """Answers batches of queries, several at a time.
+
+    One query alone has all cores. Two batches on all cores would wait for each other at every layer, so each
+    has one core then.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._under_way = 0
+        self._lock = Lock()
+
+    def __call__(self, queries: Sequence[TextQuery | Glimpse]) -> list[Probe | Exception]:
+        with self._lock:
+            self._under_way += 1
+            alone = self._under_way == 1 and len(queries) == 1
         try:
-            answers.update(zip(texts, probe_texts(embedder, list(texts.values())), strict=True))
-        except TextNotSupported as error:
-            answers.update(dict.fromkeys(texts, error))
-    images = {place: query for place, query in enumerate(queries) if isinstance(query, ImageQuery)}
-    for shape in {query.shape for query in images.values()}:
-        alike = {place: query for place, query in images.items() if query.shape == shape}
-        parts = [(query.data, query.box) for query in alike.values()]
-        found: list[Probe | DecodeError] = probe_parts(embedder, parts, shape, limits)
-        answers.update(zip(alike, found, strict=True))
-    return [answers[place] for place in range(len(queries))]
+            if alone:
+                self._embedder.use_all_cores()
+            else:
+                self._embedder.use_one_core()
+            return self._answers(queries)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _answers(self, queries: Sequence[TextQuery | Glimpse]) -> list[Probe | Exception]:
+        texts = [query.text for query in queries if isinstance(query, TextQuery)]
+        images = [query for query in queries if isinstance(query, Glimpse)]
+        of_images = iter(embed(self._embedder, images, most=_BATCH))
+        of_texts: Iterator[Probe | Exception] = iter(())
+        if texts:
+            try:
+                of_texts = iter(probe_texts(self._embedder, texts))
+            except TextNotSupported as error:
+                of_texts = repeat(error)
+        return [next(of_texts if isinstance(query, TextQuery) else of_images) for query in queries]

@@ -7,9 +7,11 @@ changed its members, and is gone.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +23,15 @@ _MOST_ANCHORS = 10_000
 _MOST_CLUSTERS = 1_000_000
 _MOST_QUESTIONS = 8
 _PRUNE_EVERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What an uploaded image searches for, by a model, in a dataset."""
+
+    dataset: str
+    fingerprint: str
+    probe: Probe
 
 
 class Remembered:
@@ -36,23 +47,21 @@ class Remembered:
         self._database = database
         self._anchor_seconds = anchor_seconds
 
-    def add_anchor(self, dataset: str, fingerprint: str, probe: Probe) -> str:
-        """Remember what is searched for; its id."""
-        id_, moment = str(uuid.uuid4()), int(time.time())
-        vector = None if probe.vector is None else probe.vector.astype("<f8").tobytes()
+    def add_anchors(self, anchors: Sequence[Anchor]) -> list[str | Exception]:
+        """Remember what is searched for; an id for each, or NotFound where its dataset is gone."""
+        moment = int(time.time())
         with self._database.writing() as db:
-            db.execute(
-                "DELETE FROM anchors WHERE dataset = ? AND created < ?",
-                (dataset, moment - self._anchor_seconds),
-            )
-            db.execute(
-                "DELETE FROM anchors WHERE id IN (SELECT id FROM anchors WHERE dataset = ?"
-                " ORDER BY created DESC, id LIMIT -1 OFFSET ?)",
-                (dataset, _MOST_ANCHORS - 1),
-            )
-            row = (id_, dataset, moment, fingerprint, vector, probe.digest, probe.pixel_digest)
-            db.execute("INSERT INTO anchors VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        return id_
+            for dataset in sorted({anchor.dataset for anchor in anchors}):
+                db.execute(
+                    "DELETE FROM anchors WHERE dataset = ? AND created < ?",
+                    (dataset, moment - self._anchor_seconds),
+                )
+                db.execute(
+                    "DELETE FROM anchors WHERE id IN (SELECT id FROM anchors WHERE dataset = ?"
+                    " ORDER BY created DESC, id LIMIT -1 OFFSET ?)",
+                    (dataset, _MOST_ANCHORS - len(anchors)),
+                )
+            return [_add_anchor(db, anchor, moment) for anchor in anchors]
 
     def anchor(self, dataset: str, id_: str, fingerprint: str) -> Probe:
         """What was remembered.
@@ -104,3 +113,14 @@ class Remembered:
         if not found:
             raise NotFound("Cluster not found: ids are known once an answer of explore held them")
         return [(str(text), int(place)) for text, place in found]
+
+
+def _add_anchor(db: sqlite3.Connection, anchor: Anchor, moment: int) -> str | Exception:
+    id_, probe = str(uuid.uuid4()), anchor.probe
+    vector = None if probe.vector is None else probe.vector.astype("<f8").tobytes()
+    row = (id_, anchor.dataset, moment, anchor.fingerprint, vector, probe.digest, probe.pixel_digest)
+    try:
+        db.execute("INSERT INTO anchors VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    except sqlite3.IntegrityError:
+        return NotFound("Dataset not found")
+    return id_

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +10,9 @@ from fastapi import APIRouter, Request, Response
 from twinlens.engine.errors import InvalidValue
 from twinlens.service.explore import describe, schema
 from twinlens.service.explore.boxes import parse_box
-from twinlens.service.explore.deliveries import receive
+from twinlens.service.explore.deliveries import receive_query
 from twinlens.service.explore.desk import Desk
-from twinlens.service.explore.failures import BadRequest, NotFound
-from twinlens.service.explore.intake import INCOMING
+from twinlens.service.explore.failures import NotFound
 from twinlens.service.explore.query import ExploreQuery, parse_query
 from twinlens.service.explore.shapes import detailed_json, found_json
 from twinlens.service.explore.values import canonical_uuid, media_id_in
@@ -169,15 +167,9 @@ async def search_image_similarity(request: Request, dataset_id: str) -> Response
     parse_query(_only(request, "entity_type", "threshold"))
     machinery = await desk.machinery()
     view = await machinery.library.view(row)
-    async with desk.intake.staging(INCOMING) as folder:
-        sent = await receive(request, folder, desk.settings, fields=("file",), blobs=True)
-        if len(sent.files) != 1:
-            raise BadRequest("form field 'file' takes one image")
-        data = await asyncio.to_thread(sent.files[0].path.read_bytes)
-    box = request.query_params.get("bounding_box") or sent.fields.get("bounding_box")
-    probe = await machinery.probe_image(row, view, data, parse_box(box) if box else None)
-    fingerprint = view.snapshot.description.fingerprint
-    anchor = await asyncio.to_thread(desk.remembered.add_anchor, row.id, fingerprint, probe)
+    data, fields = await receive_query(request, desk.intake, desk.settings)
+    box = request.query_params.get("bounding_box") or fields.get("bounding_box")
+    anchor = await machinery.anchor(row, view, data, parse_box(box) if box else None)
     return StrictJson({"anchor_media_id": anchor, "anchor_type": "UPLOAD"})
 
 

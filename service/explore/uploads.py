@@ -7,8 +7,8 @@ for every size of body, and a slow disk slows the client down.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeAlias, TypeVar
@@ -20,10 +20,11 @@ from starlette.requests import Request
 from twinlens.engine.errors import TwinLensError
 from twinlens.engine.refusals import one_line
 from twinlens.engine.storage import storage_errors
-from twinlens.service.bodies import TooSlow
-from twinlens.service.explore.batches import BodyBatches
+from twinlens.service.bodies import TooSlow, declared_bytes
+from twinlens.service.explore.batches import BATCH_BYTES, BodyBatches
 from twinlens.service.explore.failures import BadRequest
 from twinlens.service.explore.part_headers import boundary_of, check_transfer_encoding, disposition_of
+from twinlens.service.explore.small_uploads import MemoryStaging
 from twinlens.service.explore.staging import Staging, safe_name, shown
 
 Accept: TypeAlias = Callable[[str, str], None]
@@ -107,10 +108,40 @@ async def receive_upload(request: Request, folder: Path, limits: UploadLimits, *
         DatasetReadOnly: `folder` cannot be written.
     """
     body = BodyBatches(request, max_bytes=limits.max_bytes, seconds_idle=limits.seconds_idle)
-    try:
-        receiver = _Receiver(boundary_of(request.headers.get("content-type")), folder, limits, accept)
+    async with _drained(body):
+        boundary = boundary_of(request.headers.get("content-type"))
+        receiver = _Receiver(boundary, folder, Staging(folder), limits, accept)
         body.check_declared_size()
         return await _received(body, receiver)
+
+
+def is_small(request: Request) -> bool:
+    """True if the headers announce a body that is read in one batch."""
+    return 0 < declared_bytes(request) <= BATCH_BYTES
+
+
+async def receive_small(
+    request: Request, staging: MemoryStaging, limits: UploadLimits, *, accept: Accept
+) -> Upload:
+    """Take a body that `is_small` into memory; where its files lie says nothing but their names.
+
+    Args and errors are those of `receive_upload`, without those of a disk.
+    """
+    body = BodyBatches(request, max_bytes=limits.max_bytes, seconds_idle=limits.seconds_idle)
+    async with _drained(body):
+        boundary = boundary_of(request.headers.get("content-type"))
+        receiver = _Receiver(boundary, Path(), staging, limits, accept)
+        body.check_declared_size()
+        while batch := await body.next():
+            receiver.write(batch)
+        return receiver.finish()
+
+
+@asynccontextmanager
+async def _drained(body: BodyBatches) -> AsyncIterator[None]:
+    """Read the rest of a body that is refused."""
+    try:
+        yield
     except TooSlow:
         raise
     except TwinLensError:
@@ -143,9 +174,16 @@ async def _in_thread(
 class _Receiver:
     """Parses a body piece by piece and writes its files; for one thread at a time."""
 
-    def __init__(self, boundary: str, folder: Path, limits: UploadLimits, accept: Accept) -> None:
+    def __init__(
+        self,
+        boundary: str,
+        folder: Path,
+        staging: Staging | MemoryStaging,
+        limits: UploadLimits,
+        accept: Accept,
+    ) -> None:
         self._folder = folder
-        self._staging = Staging(folder)
+        self._staging = staging
         self._limits = limits
         self._accept = accept
         self._files: list[ReceivedFile] = []

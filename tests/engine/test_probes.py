@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,17 @@ from tests.fakes import ColourGridEmbedder
 from tests.pictures import encode
 from tests.rows import brute_similarity
 from twinlens.engine import search
+from twinlens.engine.box import Box
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.decode import DecodeLimits, decode
-from twinlens.engine.errors import DecodeError
-from twinlens.engine.sight import Box
-from twinlens.engine.types import Probe
+from twinlens.engine.errors import DecodeError, InvalidValue
+from twinlens.engine.hashing import pixel_digest
+from twinlens.engine.probes import embed, glimpse, probe_image
+from twinlens.engine.types import Embeddings, Prepared, Probe, Rgb
 
-SHAPE = 8
+MOST = 8
 MODEL = ColourGridEmbedder()
+LIMITS = DecodeLimits()
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ def data(tmp_path: Path) -> Iterator[Dataset]:
 
 
 def probe(data: bytes, box: Box | None = None) -> Probe:
-    (found,) = search.probe_parts(MODEL, [(data, box)], SHAPE, DecodeLimits())
-    assert isinstance(found, Probe)
+    seen = glimpse(MODEL, data, LIMITS, None if box is None else lambda width, height: box)
+    (found,) = embed(MODEL, [seen], MOST)
     return found
 
 
@@ -44,21 +47,50 @@ def picture(seed: int) -> bytes:
 
 def test_many_files_are_embedded_together_as_they_would_be_alone() -> None:
     files = [picture(seed) for seed in range(11)]
-    together = search.probe_parts(MODEL, [(file, None) for file in files], SHAPE, DecodeLimits())
+    together = embed(MODEL, [glimpse(MODEL, file, LIMITS) for file in files], MOST)
     for file, found in zip(files, together, strict=True):
         alone = probe(file)
-        assert isinstance(found, Probe) and found.vector is not None and alone.vector is not None
+        assert found.vector is not None and alone.vector is not None
         assert np.array_equal(found.vector, alone.vector)
         assert found.digest == alone.digest is not None
 
 
-def test_what_cannot_be_read_fails_alone() -> None:
-    flat = encode(np.full((40, 40, 3), 128, np.uint8), "PNG")
-    parts = [(picture(1), None), (b"no image", None), (flat, None), (picture(2), None)]
-    good, broken, blank, last = search.probe_parts(MODEL, parts, SHAPE, DecodeLimits())
-    assert isinstance(broken, DecodeError)
-    assert isinstance(blank, Probe) and blank.vector is None and blank.pixel_digest is not None
-    assert all(isinstance(each, Probe) and each.vector is not None for each in (good, last))
+def test_no_call_is_filled_up() -> None:
+    """Its work is that of the images which it holds."""
+
+    class Counting(ColourGridEmbedder):
+        def embed_prepared(self, batch: Sequence[Prepared]) -> Embeddings:
+            sizes.append(len(batch))
+            return super().embed_prepared(batch)
+
+    sizes: list[int] = []
+    embed(Counting(), [glimpse(MODEL, picture(seed), LIMITS) for seed in range(15)], MOST)
+    assert sizes == [8, 7]
+
+
+def test_what_cannot_be_read_is_a_decode_error() -> None:
+    with pytest.raises(DecodeError):
+        glimpse(MODEL, b"no image", LIMITS)
+
+
+def test_whatever_a_model_trips_over_is_a_decode_error_of_the_file() -> None:
+    class Clumsy(ColourGridEmbedder):
+        def prepare(self, image: Rgb) -> Prepared:
+            raise ZeroDivisionError("too thin")
+
+    with pytest.raises(DecodeError, match="cannot be prepared: ZeroDivisionError: too thin") as caught:
+        glimpse(Clumsy(), picture(1), LIMITS)
+    assert caught.value.stage == "prepare"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_flat_image_is_known_by_all_its_pixels_and_not_embedded(kind: str) -> None:
+    flat = encode(np.full((400, 600, 3), 128, np.uint8), kind)
+    seen = glimpse(MODEL, flat, LIMITS)
+    assert seen.prepared is None and seen.pixel_digest == pixel_digest(decode(flat).rgb)
+    blank, other = embed(MODEL, [seen, glimpse(MODEL, picture(2), LIMITS)], MOST)
+    assert blank.vector is None and blank.pixel_digest == seen.pixel_digest
+    assert other.vector is not None and other.pixel_digest is None
 
 
 def test_a_box_is_searched_for_as_the_part_cut_out() -> None:
@@ -85,13 +117,45 @@ def test_a_box_holds_the_pixels_that_it_touches_and_at_least_one(box: Box, expec
     assert box.cut(np.zeros((4, 6, 3), np.uint8)).shape[:2] == expected
 
 
-def test_a_file_of_the_dataset_finds_itself_first(data: Dataset, tmp_path: Path) -> None:
+def test_a_part_that_lies_outside_is_refused_as_such() -> None:
+    def outside(width: int, height: int) -> Box:
+        raise InvalidValue(f"{width} x {height}")
+
+    with pytest.raises(InvalidValue, match="160 x 120"):
+        glimpse(MODEL, picture(3), LIMITS, outside)
+
+
+def test_a_file_of_the_dataset_is_its_row_and_needs_no_model(data: Dataset) -> None:
+    """Found by its bytes, wherever they come from: it is exactly as similar as what is stored says."""
+
+    def load() -> ColourGridEmbedder:
+        raise AssertionError("the model was loaded")
+
     snapshot = data.copy_snapshot()
-    index = search.open_index(snapshot, data.folder)
     image = snapshot.images[4]
-    found = search.by_probe(snapshot, index, probe(Path(image.path).read_bytes()), 5)
+    stored = search.probe_id(snapshot, image.id)
+    for file in (image.path, Path(image.path), Path(image.path).read_bytes()):
+        probe = probe_image(snapshot, load, file)
+        assert probe.vector is not None and stored.vector is not None
+        assert np.array_equal(probe.vector, stored.vector)
+        assert (probe.digest, probe.pixel_digest) == (stored.digest, stored.pixel_digest)
+    index = search.open_index(snapshot, data.folder)
+    found = search.by_probe(snapshot, index, stored, 5)
     assert (found[0].id, found[0].similarity) == (image.id, 1.0)
     assert len(found) == 5
+
+
+def test_another_file_is_embedded_and_its_path_named_where_it_is_broken(
+    data: Dataset, tmp_path: Path
+) -> None:
+    snapshot, file = data.copy_snapshot(), tmp_path / "query.png"
+    file.write_bytes(picture(9))
+    by_path, by_bytes = (probe_image(snapshot, lambda: MODEL, each) for each in (file, picture(9)))
+    assert by_path.vector is not None and by_bytes.vector is not None
+    assert np.array_equal(by_path.vector, by_bytes.vector)
+    file.write_bytes(b"no image")
+    with pytest.raises(DecodeError, match=r"query\.png: it is text"):
+        probe_image(snapshot, lambda: MODEL, file)
 
 
 def test_an_image_as_a_probe_finds_what_it_finds_by_its_id_and_itself(data: Dataset) -> None:

@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 import pytest
 
 from twinlens.engine.errors import DecodeError, InvalidValue
-from twinlens.service.bodies import Busy
 from twinlens.service.explore.batching import BatchFailed, Closing, MicroBatcher
 
 T = TypeVar("T")
 SECONDS = 30
-NEVER = 3600.0
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -81,10 +79,12 @@ def batcher(
     work: Callable[[Sequence[int]], Sequence[int | Exception]],
     *,
     most: int = 100,
-    waiting: int = 100,
-    seconds: float = 0,
+    threads: int = 1,
+    waits: list[Sequence[float]] | None = None,
 ) -> MicroBatcher[int, int]:
-    return MicroBatcher(work, most=most, waiting=waiting, seconds=seconds)
+    """One that adds the waits of each batch to a list."""
+    told = [] if waits is None else waits
+    return MicroBatcher(work, most=most, threads=threads, on_batch=told.append)
 
 
 async def asking(batch: MicroBatcher[int, int], *numbers: int) -> list[asyncio.Task[int]]:
@@ -142,99 +142,59 @@ def test_a_batch_has_its_most_and_queries_keep_their_order() -> None:
     run(main())
 
 
-def test_a_full_batch_waits_for_nobody() -> None:
+def test_queries_of_one_moment_are_one_batch() -> None:
     async def main() -> None:
         gate = Gate()
         gate.let()
-        batch = batcher(gate, most=3, seconds=NEVER)
+        batch = batcher(gate)
         assert await outcomes(await asking(batch, 1, 2, 3)) == [10, 20, 30]
+        assert gate.batches == [[1, 2, 3]]
         await batch.aclose()
 
     run(main())
 
 
-def test_a_first_query_waits_for_company_so_long() -> None:
+def test_threads_that_are_free_share_what_waits() -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Clock)
         gate = Gate()
-        batch = batcher(gate, seconds=5)
-        first = await asking(batch, 1)
-        loop.now = 4.0
-        second = await asking(batch, 2)
-        assert gate.batches == []
-        loop.now = 5.0
-        await asyncio.sleep(0)
-        gate.let(2)
-        assert await outcomes(first + second) == [10, 20]
-        assert gate.batches == [[1, 2]]
-        third = await asking(batch, 3)
-        assert not third[0].done()
-        loop.now = 10.0
-        assert await third[0] == 30
-        await batch.aclose()
-
-    run(main())
-
-
-def test_a_batch_that_was_full_early_does_not_hurry_the_next() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Clock)
-        gate = Gate()
-        gate.let(2)
-        batch = batcher(gate, most=2, seconds=5)
-        assert await outcomes(await asking(batch, 1, 2)) == [10, 20]
-        loop.now = 4.0
-        tasks = await asking(batch, 3)
-        loop.now = 5.0
-        await asyncio.sleep(0)
-        tasks += await asking(batch, 4)
-        assert await outcomes(tasks) == [30, 40]
-        assert gate.batches == [[1, 2], [3, 4]]
-        await batch.aclose()
-
-    run(main())
-
-
-def test_what_waited_long_enough_during_the_work_is_begun_at_once_after_it() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Clock)
-        gate = Gate()
-        batch = batcher(gate, most=2, seconds=5)
-        tasks = await asking(batch, 1, 2)
+        batch = batcher(gate, threads=2)
+        tasks = await asking(batch, 1, 2, 3)
         await gate.begins()
+        await gate.begins()
+        assert sorted(gate.batches) == [[1, 2], [3]]
+        tasks += await asking(batch, 4, 5, 6)
+        gate.let()
+        # One thread is free again, the other still works: it takes all.
+        await gate.begins()
+        assert gate.batches[2] == [4, 5, 6]
+        gate.let(2)
+        assert await outcomes(tasks) == [10, 20, 30, 40, 50, 60]
+        await batch.aclose()
+
+    run(main())
+
+
+def test_it_tells_how_long_each_query_of_a_batch_waited() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Clock)
+        gate, waits = Gate(), list[Sequence[float]]()
+        batch = batcher(gate, waits=waits)
+        tasks = await asking(batch, 1)
+        await gate.begins()
+        tasks += await asking(batch, 2)
+        loop.now = 3.0
         tasks += await asking(batch, 3)
-        loop.now = 5.0
+        loop.now = 4.0
         gate.let(2)
-        assert await outcomes(tasks) == [10, 20, 30]
+        await outcomes(tasks)
+        assert waits == [[0], [4, 1]]
         await batch.aclose()
 
     run(main())
 
 
-def test_what_has_not_waited_long_enough_waits_on_after_the_work() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Clock)
-        gate = Gate()
-        batch = batcher(gate, most=2, seconds=5)
-        first = await asking(batch, 1, 2)
-        await gate.begins()
-        later = await asking(batch, 3)
-        gate.let(2)
-        await outcomes(first)
-        assert gate.batches == [[1, 2]]
-        later += await asking(batch, 4)
-        assert await outcomes(later) == [30, 40]
-        assert gate.batches == [[1, 2], [3, 4]]
-        await batch.aclose()
-
-    run(main())
-
-
-def test_work_runs_on_one_thread_that_is_not_the_servers() -> None:
+def test_work_runs_on_a_thread_that_is_not_the_servers() -> None:
     threads: set[int] = set()
 
     def work(numbers: Sequence[int]) -> list[int]:
@@ -242,33 +202,12 @@ def test_work_runs_on_one_thread_that_is_not_the_servers() -> None:
         return [10 * number for number in numbers]
 
     async def main() -> None:
-        batch = batcher(work, most=3, waiting=300)
+        batch = batcher(work, most=3)
         assert await outcomes(await asking(batch, *range(300))) == [10 * number for number in range(300)]
         await batch.aclose()
 
     run(main())
     assert len(threads) == 1 and threads != {threading.get_ident()}
-
-
-# A queue that is full
-
-
-def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> None:
-    async def main() -> None:
-        gate = Gate()
-        batch = batcher(gate, waiting=2)
-        tasks = await asking(batch, 1)
-        await gate.begins()
-        tasks += await asking(batch, 2, 3)
-        with pytest.raises(Busy, match="2 queries wait already"):
-            await batch.ask(4)
-        gate.let(3)
-        assert await outcomes(tasks) == [10, 20, 30]
-        assert await batch.ask(5) == 50
-        assert gate.batches == [[1], [2, 3], [5]]
-        await batch.aclose()
-
-    run(main())
 
 
 # Work that fails
@@ -301,7 +240,7 @@ def test_a_query_can_fail_alone() -> None:
     async def main() -> None:
         gate = Gate(lambda numbers: [failure if number == 2 else 10 * number for number in numbers])
         gate.let()
-        batch = batcher(gate, most=3, seconds=NEVER)
+        batch = batcher(gate, most=3)
         assert await outcomes(await asking(batch, 1, 2, 3)) == [10, failure, 30]
         await batch.aclose()
 
@@ -313,7 +252,7 @@ def test_another_number_of_answers_fails_them_all(answers: list[int]) -> None:
     async def main() -> None:
         gate = Gate(lambda numbers: answers)
         gate.let()
-        batch = batcher(gate, most=2, seconds=NEVER)
+        batch = batcher(gate, most=2)
         for outcome in await outcomes(await asking(batch, 1, 2)):
             assert isinstance(outcome, BatchFailed)
             assert str(outcome) == f"2 queries got {len(answers)} answers: look at the model"
@@ -335,7 +274,7 @@ def test_what_would_end_the_server_or_hang_a_request_is_a_failure(error: Any, al
     async def main() -> None:
         gate = Gate(ends)
         gate.let()
-        batch = batcher(gate, most=2, seconds=NEVER)
+        batch = batcher(gate, most=2)
         first, second = await outcomes(await asking(batch, 1, 2))
         assert isinstance(second, BatchFailed) and type(error).__name__ in str(second)
         assert second.__cause__ is error
@@ -363,7 +302,7 @@ def test_a_failure_tells_each_request_where_it_was_and_not_where_others_were() -
         raise AssertionError
 
     async def main() -> None:
-        batch = batcher(fails, most=8, seconds=NEVER)
+        batch = batcher(fails, most=8)
         depths = await asyncio.gather(*map(depth, await asking(batch, *range(8))))
         assert len({*depths}) == 1
         await batch.aclose()
@@ -377,7 +316,7 @@ def test_a_failure_tells_each_request_where_it_was_and_not_where_others_were() -
 def test_a_query_that_is_cancelled_in_time_is_never_worked_on_and_gives_its_place_up() -> None:
     async def main() -> None:
         gate = Gate()
-        batch = batcher(gate, waiting=3)
+        batch = batcher(gate)
         tasks = await asking(batch, 1)
         await gate.begins()
         tasks += await asking(batch, 2, 3, 4)
@@ -397,7 +336,7 @@ def test_a_query_that_is_cancelled_while_a_batch_begins_is_left_out_of_it() -> N
     async def main() -> None:
         gate = Gate()
         gate.let()
-        batch = batcher(gate, most=3, seconds=NEVER)
+        batch = batcher(gate, most=3)
         first, second = await asking(batch, 1, 2)
         first.cancel()
         assert await batch.ask(3) == 30
@@ -409,17 +348,13 @@ def test_a_query_that_is_cancelled_while_a_batch_begins_is_left_out_of_it() -> N
 
 def test_a_batch_of_which_nobody_is_left_is_not_begun() -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Clock)
         gate = Gate()
         gate.let()
-        batch = batcher(gate, seconds=5)
+        batch = batcher(gate)
         (gone,) = await asking(batch, 1)
         gone.cancel()
-        loop.now = 5.0
         await asyncio.wait([gone])
         (stays,) = await asking(batch, 2)
-        loop.now = 10.0
         assert (await stays, gate.batches) == (20, [[2]])
         await batch.aclose()
 
@@ -437,7 +372,7 @@ def test_a_query_that_is_cancelled_during_the_work_disturbs_no_other(fails: bool
 
     async def main() -> None:
         gate = Gate(work)
-        batch = batcher(gate, most=3, seconds=NEVER)
+        batch = batcher(gate, most=3)
         tasks = await asking(batch, 1, 2, 3)
         await gate.begins()
         tasks[1].cancel()
@@ -458,7 +393,7 @@ def test_a_failure_that_comes_together_with_a_cancellation_is_not_logged() -> No
         raise Late
 
     async def main() -> None:
-        batch = batcher(fails, most=2, seconds=NEVER)
+        batch = batcher(fails, most=2)
         tasks: list[asyncio.Task[int]] = []
 
         async def first() -> int:
@@ -481,7 +416,7 @@ def test_whatever_goes_away_and_whenever_everyone_else_gets_the_own_answer() -> 
     chance = random.Random(20240607)
 
     async def main() -> None:
-        batch = batcher(lambda numbers: [10 * number for number in numbers], most=7, waiting=10_000)
+        batch = batcher(lambda numbers: [10 * number for number in numbers], most=7)
         tasks: list[asyncio.Task[int]] = []
         for number in range(2000):
             tasks.append(asyncio.create_task(batch.ask(number)))
@@ -521,15 +456,12 @@ def test_closing_fails_what_waits_and_lets_the_work_end() -> None:
     run(main())
 
 
-def test_closing_fails_a_query_that_waits_for_company() -> None:
+def test_closing_fails_a_query_that_is_about_to_begin() -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Clock)
         gate = Gate()
-        batch = batcher(gate, seconds=5)
+        batch = batcher(gate)
         (task,) = await asking(batch, 1)
         await batch.aclose()
-        loop.now = 5.0
         with pytest.raises(Closing):
             await task
         assert gate.batches == []
@@ -567,9 +499,7 @@ def test_closing_ends_the_thread() -> None:
     assert run(main())
 
 
-@pytest.mark.parametrize(
-    ("most", "waiting", "seconds"), [(0, 1, 0.0), (1, 0, 0.0), (1, 1, -0.1), (1, 1, float("nan"))]
-)
-def test_senseless_bounds_are_refused(most: int, waiting: int, seconds: float) -> None:
-    with pytest.raises(InvalidValue, match=f"most={most}, waiting={waiting}"):
-        batcher(lambda numbers: [*numbers], most=most, waiting=waiting, seconds=seconds)
+@pytest.mark.parametrize(("most", "threads"), [(0, 1), (1, 0)])
+def test_senseless_bounds_are_refused(most: int, threads: int) -> None:
+    with pytest.raises(InvalidValue, match=f"most={most}, threads={threads}"):
+        batcher(lambda numbers: [*numbers], most=most, threads=threads)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinlens.engine.box import Box
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.sight import Box
 from twinlens.service.explore.boxes import parse_box
 
 WHOLE = Box(0, 0, 1, 1)
