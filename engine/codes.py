@@ -40,7 +40,7 @@ _SPREAD = 4
 _STEP = 4
 _FEW = 1 / 16
 _UINT8_WORDS = 3
-_CACHED_PAIRS = 1 << 14
+_CACHED_PAIRS = 1 << 15
 _SAMPLE = 512
 _SCREEN_WORDS = (1, 2, 3, 4, 6, 8)
 _SURVIVOR_COSTS = 50
@@ -153,26 +153,23 @@ def packed_words(codes: Codes) -> Words:
 def distances(left: Words, right: Words) -> Bits:
     """Differing bits of all pairs, [n, m]: uint8 for up to three words, else uint16.
 
-    Part by part in a buffer that stays in the processor's cache.
+    Row by row in a buffer that stays in the processor's cache.
     """
     rows, columns = left.shape[1], right.shape[1]
     total = np.zeros((rows, columns), np.uint8 if len(left) <= _UINT8_WORDS else np.uint16)
-    width = max(1, min(columns, _CACHED_PAIRS))
-    height = max(1, min(rows, _CACHED_PAIRS // width))
-    differing = np.empty((height, width), np.uint64)
-    few, one = np.empty((2, height, width), np.uint8)
-    for column in range(0, columns, width):
-        theirs = right[:, column : column + width]
-        for row in range(0, rows, height):
-            ours = left[:, row : row + height, np.newaxis]
-            place = slice(0, ours.shape[1]), slice(0, theirs.shape[1])
-            for first in range(0, len(left), _UINT8_WORDS):
-                for word in range(first, min(first + _UINT8_WORDS, len(left))):
-                    np.bitwise_xor(ours[word], theirs[word], out=differing[place])
-                    np.bitwise_count(differing[place], out=few[place] if word == first else one[place])
-                    if word > first:
-                        few[place] += one[place]
-                total[row : row + height, column : column + width] += few[place]
+    height = max(1, min(rows, _CACHED_PAIRS // max(1, columns)))
+    differing = np.empty((height, columns), np.uint64)
+    few, one = np.empty((2, height, columns), np.uint8)
+    for row in range(0, rows, height):
+        part = left[:, row : row + height]
+        size = part.shape[1]
+        for first in range(0, len(left), _UINT8_WORDS):
+            for word in range(first, min(first + _UINT8_WORDS, len(left))):
+                np.bitwise_xor(part[word][:, np.newaxis], right[word], out=differing[:size])
+                np.bitwise_count(differing[:size], out=few[:size] if word == first else one[:size])
+                if word > first:
+                    few[:size] += one[:size]
+            total[row : row + size] += few[:size]
     return total
 
 

@@ -43,8 +43,7 @@ _UNEVEN = 1.3
 _PASS_COST = 0.3
 """Of looking at the result for a pair, in words."""
 
-_WORTHWHILE_WEIGHTS = 0.7
-_WORTHWHILE_PARTS = 0.4
+_WORTHWHILE = 0.7
 
 
 def near_join(
@@ -97,12 +96,8 @@ def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) 
         left, right, looking.radius, pair_cost, stripes if stripes == 1 else 2 * stripes
     )
     everything = pair_cost * len(left) * len(right) * (0.5 if left is right else 1.0)
-    by_weights = weights_cost(left, right, looking.radius, pair_cost)
-    # Their tiles are smaller than those of comparing all with all, and cost more for a pair.
-    if by_weights < min(least, _WORTHWHILE_WEIGHTS * everything):
+    if weights_cost(left, right, looking.radius, pair_cost) < min(least, _WORTHWHILE * everything):
         return Weights()
-    if least > _WORTHWHILE_PARTS * everything:
-        return None
     return parts
 
 
