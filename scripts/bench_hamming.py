@@ -61,12 +61,10 @@ def main() -> None:
     print(json.dumps(found) if options.json else "\n".join(section(found)))
 
 
-def hamming_section(*, quick: bool, folder: Path | None = None) -> Iterator[str]:
-    """Measure, and write this part of the page."""
+def all_measured(*, quick: bool, folder: Path | None = None) -> list[dict[str, Any]]:
+    """Figures of both hashes and both kinds of codes."""
     hashed = hashes_of(pictures(folder))
-    return section(
-        [each for kind in KINDS for name in RADII for each in measured(kind, name, hashed, quick=quick)]
-    )
+    return [each for kind in KINDS for name in RADII for each in measured(kind, name, hashed, quick=quick)]
 
 
 def section(found: Sequence[dict[str, Any]]) -> Iterator[str]:
