@@ -26,7 +26,7 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "dc28a47441d1ab9ec49e22da2848ceb04427baad49b9aa64c033dcdf7044cec6"
+WEIGHTS_DIGEST = "5589006c90a3a6bee386ed5094ff33fc21a22fd9bf587e469e24c6d5c625f193"
 
 RANGES = "ranges"
 

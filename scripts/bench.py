@@ -64,8 +64,8 @@ def heading() -> str:
     return (
         "# Benchmarks\n\n"
         f"Written by `scripts/bench` of TwinLens {__version__}: {processor()}, {os.cpu_count()} cores, "
-        f"torch {torch.__version__}, Python {platform.python_version()}. Figures are medians; what is compared "
-        "took turns in one run. [scale.md](scale.md) says what follows for collections that are larger."
+        f"torch {torch.__version__}, Python {platform.python_version()}. Figures are medians; what is "
+        "compared took turns in one run. [scale.md](scale.md) says what follows for collections that are larger."
     )
 
 
