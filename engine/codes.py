@@ -225,10 +225,24 @@ def near_pairs(left: Words, right: Words, a: Chosen, b: Chosen, looking: Looking
     row, column = np.divmod(pairs, max(1, near.shape[1]))
     rows, columns = _numbers(a, row), _numbers(b, column)
     bits = distance.ravel()[pairs].astype(np.int32)
+    return verified(left, right, HammingBlock(rows, columns, bits), screen, radius)
+
+
+def verified(left: Words, right: Words, pairs: HammingBlock, screen: int, radius: int) -> HammingBlock:
+    """Those pairs that are near in all words, in their order.
+
+    Args:
+        left: uint64 [words, n].
+        right: uint64 [words, m].
+        pairs: with their distances in the first `screen` words.
+        screen: words.
+        radius: in bits.
+    """
+    rows, columns, bits = pairs.a, pairs.b, pairs.distance
     for word in range(screen, len(left), _STEP):
         part = slice(word, word + _STEP)
         differing = left[part].take(rows, axis=1) ^ right[part].take(columns, axis=1)
-        bits += np.bitwise_count(differing).sum(axis=0, dtype=np.int32)
+        bits = bits + np.bitwise_count(differing).sum(axis=0, dtype=np.int32)
         kept = bits <= radius
         rows, columns, bits = rows[kept], columns[kept], bits[kept]
     return HammingBlock(rows, columns, bits)

@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from twinlens.engine.code_parts import cheapest_parts
+from twinlens.engine.code_products import products_cost
 from twinlens.engine.code_weights import Weights, weights_cost
 from twinlens.engine.codes import (
     Codes,
@@ -96,9 +97,12 @@ def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) 
         left, right, looking.radius, pair_cost, stripes if stripes == 1 else 2 * stripes
     )
     everything = pair_cost * len(left) * len(right) * (0.5 if left is right else 1.0)
-    if weights_cost(left, right, looking.radius, pair_cost) < min(least, _WORTHWHILE * everything):
-        return Weights()
-    return parts
+    way: Way | None = parts
+    by_weight = weights_cost(left, right, looking.radius, pair_cost)
+    if by_weight < min(least, _WORTHWHILE * everything):
+        way, least = Weights(), by_weight
+    products = products_cost(packed_words(left), packed_words(right), looking.radius, later=left is right)
+    return products[0] if products is not None and products[1] < least else way
 
 
 def _stripes(

@@ -1,0 +1,139 @@
+"""Near codes by int8 products: all codes are compared with all, many times faster than bits are counted.
+
+Write the bits of two codes as -1 and +1: of K bits, those that are equal add 1 to the dot product and those
+that differ take 1 away, so the distance is (K - product) / 2, exactly. Processors with VNNI multiply int8
+several times faster than NumPy counts bits. Of long codes some words are multiplied: the distance in these
+is at most that of the whole codes, so what is too far there need not be looked at again.
+
+This is a way only where torch is loaded already: loading it takes longer than most joins.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinlens.engine.codes import (
+    Codes,
+    HammingBlock,
+    Looking,
+    Rows,
+    Side,
+    Words,
+    distances,
+    packed_words,
+    verified,
+)
+from twinlens.engine.row_codes import codes_are_exact
+
+_HEIGHT, _WIDTH = 512, 2048
+"""Codes of a tile: its products, 4 MB, stay in the processor's cache."""
+
+_GROUP = 16
+_WORD_BITS = 64
+_WORTH_PAIRS = 1 << 24
+_SAMPLE = 512
+_WORD_COST, _PASS_COST, _SURVIVOR_COST = 0.2, 0.1, 50.0
+"""Of multiplying 64 bits of a pair, of looking at its product, of a pair that the screen lets pass: in words
+that are compared by counting bits, measured."""
+
+
+class Products:
+    """A way to find near pairs: products of all with all.
+
+    Args:
+        screen: words that are multiplied of all pairs.
+    """
+
+    def __init__(self, screen: int) -> None:
+        self.screen = screen
+
+    def side(self, codes: Codes) -> Side:
+        """Codes, without keys."""
+        return Side(packed_words(codes), np.empty((0, len(codes)), np.uint16))
+
+    def jobs(
+        self, left: Side, right: Side, looking: Looking, *, later: bool
+    ) -> list[Callable[[], Iterator[HammingBlock]]]:
+        """One for each strip of right codes."""
+        return [
+            partial(_pairs_of_strip, left.words, right.words, self.screen, looking.radius, start, later=later)
+            for start in range(0, len(right), _WIDTH)
+        ]
+
+
+def products_cost(left: Words, right: Words, radius: int, *, later: bool) -> tuple[Products, float] | None:
+    """The products that are expected to cost least and what they do, in words; None where they are no way.
+
+    Args:
+        left: uint64 [words, n].
+        right: uint64 [words, m].
+        radius: in bits.
+        later: both are the same codes.
+    """
+    pairs = left.shape[1] * right.shape[1] * (0.5 if later else 1.0)
+    if "torch" not in sys.modules or pairs < _WORTH_PAIRS or not _exact():
+        return None
+    ours, theirs = (words[:, :: max(1, words.shape[1] // _SAMPLE)] for words in (left, right))
+    costs = [_PASS_COST + _WORD_COST * len(left)]
+    for screen in range(1, len(left)):
+        passed = float(np.mean(distances(ours[:screen], theirs[:screen]) <= radius))
+        costs.append(_PASS_COST + _WORD_COST * screen + _SURVIVOR_COST * passed)
+    screen = int(np.argmin(costs)) or len(left)
+    return Products(screen), pairs * min(costs)
+
+
+@cache
+def _exact() -> bool:
+    return codes_are_exact("cpu")
+
+
+def _pairs_of_strip(
+    left: Words, right: Words, screen: int, radius: int, start: int, *, later: bool
+) -> Iterator[HammingBlock]:
+    """Near pairs of all left codes and a strip of right ones, tile by tile."""
+    import torch
+
+    theirs = _signs(right[:screen, start : start + _WIDTH], _WIDTH)
+    products = torch.empty((_HEIGHT, len(theirs)), dtype=torch.int32)
+    bits = _WORD_BITS * screen
+    width = right[:, start : start + _WIDTH].shape[1]
+    for row in range(0, min(left.shape[1], start + width) if later else left.shape[1], _HEIGHT):
+        ours = _signs(left[:screen, row : row + _HEIGHT], _HEIGHT)
+        torch._int_mm(ours, theirs.T, out=products)
+        a, b = _reaching(products, bits - 2 * radius)
+        inside = (a < left.shape[1] - row) & (b < width)
+        if later:
+            inside &= a + row < b + start
+        a, b = a[inside], b[inside]
+        if len(a):
+            distance = (bits - products.numpy()[a, b]) // 2
+            yield verified(left, right, HammingBlock(a + row, b + start, distance), screen, radius)
+
+
+def _reaching(products: Any, least: int) -> tuple[Rows, Rows]:
+    """Row and column of products that are at least so large.
+
+    The largest of each group of rows are found in one pass; only groups that have one are looked at.
+    """
+    height, width = products.shape
+    groups = products.view(height // _GROUP, _GROUP, width)
+    place = np.flatnonzero(groups.amax(1).numpy() >= least)
+    group, column = np.divmod(place, width)
+    found, inside = np.nonzero(groups.numpy()[group, :, column] >= least)
+    return group[found] * _GROUP + inside, column[found]
+
+
+def _signs(words: Words, count: int) -> Any:
+    """Bits as -1 and +1, int8 [count, bits]; zeros where there are fewer codes."""
+    import torch
+
+    packed: NDArray[np.uint8] = np.ascontiguousarray(words.T).view(np.uint8)
+    signs = np.zeros((count, 8 * packed.shape[1]), np.int8)
+    np.subtract(np.unpackbits(packed, axis=1).view(np.int8) * np.int8(2), 1, out=signs[: len(packed)])
+    return torch.from_numpy(signs)
