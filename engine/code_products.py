@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
@@ -61,10 +62,17 @@ class Products:
         self, left: Side, right: Side, looking: Looking, *, later: bool
     ) -> list[Callable[[], Iterator[HammingBlock]]]:
         """One for each strip of right codes."""
-        return [
-            partial(_pairs_of_strip, left.words, right.words, self.screen, looking.radius, start, later=later)
-            for start in range(0, len(right), _WIDTH)
-        ]
+        import torch
+
+        threads = torch.get_num_threads()
+
+        def found(start: int) -> Iterator[HammingBlock]:
+            with _one_core(threads):
+                yield from _pairs_of_strip(
+                    left.words, right.words, self.screen, looking.radius, start, later=later
+                )
+
+        return [partial(found, start) for start in range(0, len(right), _WIDTH)]
 
 
 def products_cost(left: Words, right: Words, radius: int, *, later: bool) -> tuple[Products, float] | None:
@@ -91,6 +99,21 @@ def products_cost(left: Words, right: Words, radius: int, *, later: bool) -> tup
 @cache
 def _exact() -> bool:
     return codes_are_exact("cpu")
+
+
+@contextmanager
+def _one_core(afterwards: int) -> Iterator[None]:
+    """Torch's kernels run on the calling thread alone: threads of its own would wait for each other often.
+
+    The count is one of each thread, but a thread that begins later takes over what was set last.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(afterwards)
 
 
 def _pairs_of_strip(

@@ -107,7 +107,7 @@ class Looking:
 
 
 class Way(Protocol):
-    """A way of finding near pairs without comparing all with all."""
+    """A way of finding near pairs, in no order."""
 
     def side(self, codes: Codes) -> Side:
         """Codes as this way compares them."""

@@ -1,8 +1,9 @@
-"""Near pairs of two sets of codes, by the cheapest of three ways, in all cores, streamed in order.
+"""Near pairs of two sets of codes, by the cheapest of four ways, in all cores, streamed in order.
 
-All with all needs no more memory than its blocks and gives pairs in order. The other ways (`code_parts`,
-`code_weights`) compare far fewer pairs and find them in no order, so their pairs are held and sorted: those
-of all left rows at once if they are few, else stripe by stripe.
+Counting the bits of all with all needs no more memory than its blocks and gives pairs in order. The other
+ways compare far fewer pairs (`code_parts`, `code_weights`) or compare them faster (`code_products`), and find
+them in no order, so their pairs are held and sorted: those of all left rows at once if they are few, else
+stripe by stripe.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def stripes_for(pairs: float, room: int) -> int:
 
 
 def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) -> Way | None:
-    """What costs least for these codes, None for comparing all with all."""
+    """What costs least for these codes, None for counting bits of all with all."""
     pair_cost = looking.screen + _PASS_COST
     # Behind the first stripe, each compares its buckets twice: with itself and with what comes later.
     parts, least = cheapest_parts(

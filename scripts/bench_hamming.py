@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from scripts.cuts import SEED, photographs_of
 from scripts.processes import processor
@@ -72,10 +73,11 @@ def section(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"\n{HEADING}\n"
     yield (
         f"Written by `python -m scripts.bench_hamming` of TwinLens {__version__}: {processor()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}. All pairs of {found[0]['count']:,} "
+        f"{os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}. All pairs of {found[0]['count']:,} "
         "codes within a range, in seconds: `self_join` and FAISS's `IndexBinaryFlat.range_search`, in all "
         f"cores, FAISS timed on one query in {ONE_IN}. Codes of pictures are hashes with up to 5 % of their "
-        "bits flipped.\n"
+        "bits flipped. Torch is loaded, so that dense joins can multiply (`engine/code_products.py`); a process "
+        "without it counts bits.\n"
     )
     yield "| codes | hash | range | pairs | TwinLens | FAISS | times faster |"
     yield "|---|---|---|---|---|---|---|"
