@@ -20,19 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine.codes import (
-    Codes,
     HammingBlock,
-    Looking,
     Rows,
-    Side,
     Words,
     distances,
-    packed_words,
+    joined,
     verified,
 )
 from twinlens.engine.row_codes import codes_are_exact
 
-_HEIGHT, _WIDTH = 512, 2048
+HEIGHT, _WIDTH = 512, 2048
 """Codes of a tile: its products, 4 MB, stay in the processor's cache."""
 
 _GROUP = 16
@@ -45,7 +42,7 @@ that are compared by counting bits, measured."""
 
 
 class Products:
-    """A way to find near pairs: products of all with all.
+    """Finds near pairs by products of all with all, strip by strip.
 
     Args:
         screen: words that are multiplied of all pairs.
@@ -54,25 +51,29 @@ class Products:
     def __init__(self, screen: int) -> None:
         self.screen = screen
 
-    def side(self, codes: Codes) -> Side:
-        """Codes, without keys."""
-        return Side(packed_words(codes), np.empty((0, len(codes)), np.uint16))
+    def strips(
+        self, left: Words, right: Words, radius: int, rows: range, room: int, *, later: bool
+    ) -> Iterator[Callable[[], HammingBlock | None]]:
+        """What finds the near pairs of strips of left rows, sorted, in any number of threads.
 
-    def jobs(
-        self, left: Side, right: Side, looking: Looking, *, later: bool
-    ) -> list[Callable[[], Iterator[HammingBlock]]]:
-        """One for each strip of right codes."""
+        Args:
+            left: uint64 [words, n].
+            right: uint64 [words, m].
+            radius: in bits.
+            rows: first rows of the strips; its step is their height, at most `HEIGHT`.
+            room: pairs that a strip may have; None is found where it has more.
+            later: both are the same codes; only pairs a < b.
+        """
         import torch
 
         threads = torch.get_num_threads()
 
-        def found(start: int) -> Iterator[HammingBlock]:
+        def found(row: int) -> HammingBlock | None:
             with _one_core(threads):
-                yield from _pairs_of_strip(
-                    left.words, right.words, self.screen, looking.radius, start, later=later
-                )
+                strip = slice(row, min(row + rows.step, left.shape[1]))
+                return _pairs_of_strip(left, right, self.screen, radius, strip, room, later=later)
 
-        return [partial(found, start) for start in range(0, len(right), _WIDTH)]
+        return (partial(found, row) for row in rows)
 
 
 def products_cost(left: Words, right: Words, radius: int, *, later: bool) -> tuple[Products, float] | None:
@@ -117,26 +118,32 @@ def _one_core(afterwards: int) -> Iterator[None]:
 
 
 def _pairs_of_strip(
-    left: Words, right: Words, screen: int, radius: int, start: int, *, later: bool
-) -> Iterator[HammingBlock]:
-    """Near pairs of all left codes and a strip of right ones, tile by tile."""
+    left: Words, right: Words, screen: int, radius: int, strip: slice, room: int, *, later: bool
+) -> HammingBlock | None:
+    """Near pairs of a strip of left codes, tile by tile, sorted; None where there is no room."""
     import torch
 
-    theirs = _signs(right[:screen, start : start + _WIDTH], _WIDTH)
-    products = torch.empty((_HEIGHT, len(theirs)), dtype=torch.int32)
+    row, height = strip.start, strip.stop - strip.start
+    ours = _signs(left[:screen, strip], -(-height // _GROUP) * _GROUP)
+    products = torch.empty((len(ours), _WIDTH), dtype=torch.int32)
     bits = _WORD_BITS * screen
-    width = right[:, start : start + _WIDTH].shape[1]
-    for row in range(0, min(left.shape[1], start + width) if later else left.shape[1], _HEIGHT):
-        ours = _signs(left[:screen, row : row + _HEIGHT], _HEIGHT)
-        torch._int_mm(ours, theirs.T, out=products)
+    held: list[HammingBlock] = []
+    for start in range(row if later else 0, right.shape[1], _WIDTH):
+        theirs = right[:screen, start : start + _WIDTH]
+        torch._int_mm(ours, _signs(theirs, _WIDTH).T, out=products)
         a, b = _reaching(products, bits - 2 * radius)
-        inside = (a < left.shape[1] - row) & (b < width)
+        inside = (a < height) & (b < theirs.shape[1])
         if later:
             inside &= a + row < b + start
         a, b = a[inside], b[inside]
-        if len(a):
-            distance = (bits - products.numpy()[a, b]) // 2
-            yield verified(left, right, HammingBlock(a + row, b + start, distance), screen, radius)
+        distance = (bits - products.numpy()[a, b]) >> 1
+        near = verified(left, right, HammingBlock(a + row, b + start, distance), screen, radius)
+        held.append(near)
+        room -= len(near)
+        if room < 0:
+            return None
+    found = joined(held)
+    return found[np.argsort(found.a * right.shape[1] + found.b)]
 
 
 def _reaching(products: Any, least: int) -> tuple[Rows, Rows]:

@@ -3,7 +3,7 @@
 Counting the bits of all with all needs no more memory than its blocks and gives pairs in order. The other
 ways compare far fewer pairs (`code_parts`, `code_weights`) or compare them faster (`code_products`), and find
 them in no order, so their pairs are held and sorted: those of all left rows at once if they are few, else
-stripe by stripe.
+stripe by stripe; products always go by strips of rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from twinlens.engine.code_parts import cheapest_parts
-from twinlens.engine.code_products import products_cost
+from twinlens.engine.code_products import HEIGHT, Products, products_cost
 from twinlens.engine.code_weights import Weights, weights_cost
 from twinlens.engine.codes import (
     Codes,
@@ -39,6 +39,9 @@ _HELD_BLOCKS = 16
 
 _MOST_STRIPES = 64
 """In lower stripes there is too little to choose from: then pairs are so many that all are compared."""
+
+_LEAST_HEIGHT = 16
+"""In lower strips most of a tile would be empty."""
 
 _WAIT = 2
 _UNEVEN = 1.3
@@ -72,9 +75,11 @@ def near_join(
     row = 0
     with ThreadPoolExecutor(threads) as pool:
         height = -(-len(left) // stripes)
-        sorted_pairs = (
-            _stripes(way, left, right, looking, height, room, pool, ahead, later=later) if way else ()
-        )
+        sorted_pairs: Iterable[tuple[int, HammingBlock]] = ()
+        if isinstance(way, Products):
+            sorted_pairs = _strips(way, words, other_words, radius, room // ahead, pool, ahead, later=later)
+        elif way:
+            sorted_pairs = _stripes(way, left, right, looking, height, room, pool, ahead, later=later)
         for stop, found in sorted_pairs:
             row = stop
             yield from (found[start : start + block] for start in range(0, len(found), block))
@@ -90,7 +95,7 @@ def stripes_for(pairs: float, room: int) -> int:
     return max(1, math.ceil(_UNEVEN * pairs / room))
 
 
-def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) -> Way | None:
+def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) -> Way | Products | None:
     """What costs least for these codes, None for counting bits of all with all."""
     pair_cost = looking.screen + _PASS_COST
     # Behind the first stripe, each compares its buckets twice: with itself and with what comes later.
@@ -98,12 +103,36 @@ def cheapest_way(left: Codes, right: Codes, looking: Looking, stripes: int = 1) 
         left, right, looking.radius, pair_cost, stripes if stripes == 1 else 2 * stripes
     )
     everything = pair_cost * len(left) * len(right) * (0.5 if left is right else 1.0)
-    way: Way | None = parts
+    way: Way | Products | None = parts
     by_weight = weights_cost(left, right, looking.radius, pair_cost)
     if by_weight < min(least, _WORTHWHILE * everything):
         way, least = Weights(), by_weight
     products = products_cost(packed_words(left), packed_words(right), looking.radius, later=left is right)
     return products[0] if products is not None and products[1] < least else way
+
+
+def _strips(
+    products: Products,
+    left: Words,
+    right: Words,
+    radius: int,
+    room: int,
+    pool: Executor,
+    ahead: int,
+    *,
+    later: bool,
+) -> Iterator[tuple[int, HammingBlock]]:
+    """Sorted pairs of strips of left rows, and the row behind each; ends where they are too many."""
+    row, height, count = 0, HEIGHT, left.shape[1]
+    while row < count and height >= _LEAST_HEIGHT:
+        rows = range(row, count, height)
+        strips = products.strips(left, right, radius, rows, room, later=later)
+        for _, found in ordered_map(pool, lambda look: look(), strips, ahead=ahead):
+            if found is None:
+                height //= 2
+                break
+            row = min(row + height, count)
+            yield row, found
 
 
 def _stripes(

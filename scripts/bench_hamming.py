@@ -76,8 +76,8 @@ def section(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}. All pairs "
         f"of {found[0]['count']:,} codes within a range, in seconds: `self_join` and FAISS's "
         f"`IndexBinaryFlat.range_search`, in all cores, FAISS timed on one query in {ONE_IN}. Codes of "
-        "pictures are hashes with up to 5 % of their bits flipped. Torch is loaded, so that dense joins multiply "
-        "(`engine/code_products.py`); a process without it counts bits instead.\n"
+        "pictures are hashes with up to 5 % of their bits flipped. Torch is loaded, so that dense joins "
+        "multiply (`engine/code_products.py`); a process without it counts bits instead.\n"
     )
     yield "| codes | hash | range | pairs | TwinLens | FAISS | times faster |"
     yield "|---|---|---|---|---|---|---|"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.near_pairs import brute, family, same, sorted_pairs
+from tests.near_pairs import brute, family, same
 from twinlens.engine.code_products import Products, products_cost
-from twinlens.engine.codes import Codes, Looking, joined, packed_words
+from twinlens.engine.codes import Codes, HammingBlock, Looking, joined, packed_words
 from twinlens.engine.hamming import join, self_join
 from twinlens.engine.near_codes import cheapest_way
 from twinlens.engine.row_codes import codes_are_exact
@@ -27,15 +27,27 @@ def codes_of(rng: np.random.Generator, kind: str, count: int, width: int) -> Cod
     return family(rng, count, width)
 
 
+def found_by(
+    products: Products, left: Codes, right: Codes, radius: int, *, later: bool, height: int = 512
+) -> HammingBlock:
+    """All pairs of strips of left codes, in their order."""
+    looks = products.strips(
+        packed_words(left), packed_words(right), radius, range(0, len(left), height), 1 << 30, later=later
+    )
+    return joined([found for look in looks if (found := look()) is not None])
+
+
+@pytest.mark.parametrize("height", [512, 100])
 @pytest.mark.parametrize("radius", [1, 10, 16, 31, 64])
 @pytest.mark.parametrize("kind", ["random", "clustered"])
 @pytest.mark.parametrize("count", [0, 1, 2, 600, 2300])
-def test_a_set_with_itself(rng: np.random.Generator, count: int, kind: str, radius: int) -> None:
+def test_a_set_with_itself(rng: np.random.Generator, count: int, kind: str, radius: int, height: int) -> None:
     """Less than a tile, several tiles with parts of tiles at the ends, and radii that reach all pairs."""
     codes = codes_of(rng, kind, count, 8)
-    way = Products(1)
-    side = way.side(codes)
-    assert same(sorted_pairs(way, side, side, radius, later=True), brute(codes, codes, radius, later=True))
+    assert same(
+        found_by(Products(1), codes, codes, radius, later=True, height=height),
+        brute(codes, codes, radius, later=True),
+    )
 
 
 @pytest.mark.parametrize("screen", [1, 3, 16])
@@ -46,8 +58,7 @@ def test_two_sets_and_any_number_of_words(rng: np.random.Generator, kind: str, s
     left, right = codes[:700], codes[700:]
     for radius in (60, 460):
         for one, other in ((left, right), (right, left)):
-            way = Products(screen)
-            found = sorted_pairs(way, way.side(one), way.side(other), radius, later=False)
+            found = found_by(Products(screen), one, other, radius, later=False)
             assert same(found, brute(one, other, radius, later=False))
             assert len(found) > 0 or kind == "random"
 
@@ -57,8 +68,7 @@ def test_a_pair_at_the_radius_is_near_and_one_bit_further_is_not(bits: int) -> N
     codes = np.zeros((700, 8), np.uint8)
     codes[1::2] = 255
     codes[600] = np.packbits(np.arange(64) < bits)
-    way = Products(1)
-    found = sorted_pairs(way, way.side(codes), way.side(codes[600:601]), 11, later=False)
+    found = found_by(Products(1), codes, codes[600:601], 11, later=False)
     assert len(found) == (350 if bits <= 11 else 1)
     assert set(found.distance[found.a != 600].tolist()) == ({bits} if bits <= 11 else set())
 
@@ -69,7 +79,7 @@ def test_a_pair_at_the_radius_is_near_and_one_bit_further_is_not(bits: int) -> N
 def test_joins_are_those_of_brute_force_in_order(
     rng: np.random.Generator, kind: str, block: int, threads: int
 ) -> None:
-    """In blocks of 1,000 pairs a join goes in stripes; in blocks of one all bits are counted."""
+    """In blocks of 1,000 pairs some strips have to be lower; in blocks of one all bits are counted."""
     codes, radius = codes_of(rng, kind, 6200, 8), 15
     assert isinstance(cheapest_way(codes, codes, Looking(radius, 1)), Products)
     if block == 1:
@@ -88,6 +98,14 @@ def test_wider_ranges_multiply_more_words(rng: np.random.Generator, radius: int,
     chosen = products_cost(left, left, radius, later=True)
     assert chosen is not None
     assert chosen[0].screen in words
+
+
+def test_a_strip_with_more_pairs_than_there_is_room_for_is_not_held() -> None:
+    words = packed_words(np.zeros((40, 8), np.uint8))
+    for room, pairs in ((780, 780), (779, None)):
+        (look,) = Products(1).strips(words, words, 3, range(0, 40, 40), room, later=True)
+        found = look()
+        assert (found if found is None else len(found)) == pairs
 
 
 def test_few_codes_are_not_multiplied(rng: np.random.Generator) -> None:
