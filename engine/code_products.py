@@ -1,4 +1,4 @@
-"""Near codes by int8 products: all codes are compared with all, many times faster than bits are counted.
+"""Near codes by int8 products: all codes are compared with all, several times faster than by counting bits.
 
 Write the bits of two codes as -1 and +1: of K bits, those that are equal add 1 to the dot product and those
 that differ take 1 away, so the distance is (K - product) / 2, exactly. Processors with VNNI multiply int8
@@ -94,7 +94,7 @@ def products_cost(left: Words, right: Words, radius: int, *, later: bool) -> tup
     for screen in range(1, len(left)):
         passed = float(np.mean(distances(ours[:screen], theirs[:screen]) <= radius))
         costs.append(_PASS_COST + _WORD_COST * screen + _SURVIVOR_COST * passed)
-    screen = int(np.argmin(costs)) or len(left)
+    screen = int(np.argmin(costs)) or len(left)  # The first cost is that of all words.
     return Products(screen), pairs * min(costs)
 
 
