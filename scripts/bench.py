@@ -65,7 +65,7 @@ def heading() -> str:
         "# Benchmarks\n\n"
         f"Written by `scripts/bench` of TwinLens {__version__}: {processor()}, {os.cpu_count()} cores, "
         f"torch {torch.__version__}, Python {platform.python_version()}. Figures are medians; what is "
-        "compared took turns in one run. [scale.md](scale.md) says what follows for collections that are larger."
+        "compared took turns in one run. [scale.md](scale.md) says what follows for larger collections."
     )
 
 

@@ -1,8 +1,8 @@
 """What the measured curves say of collections that are larger than was measured: docs/scale.md.
 
 Work on images grows with their number, comparing all pairs with its square. Joins by cells grow with the
-power of their method: with cells in proportion to the root of the number, 1.5. Searches by lists grow with the
-power between the two largest sizes that were measured, at least with the root.
+power of their method: with cells in proportion to the root of the number, 1.5. Searches by lists grow with
+the power between the two largest sizes that were measured, at least with the root.
 """
 
 from __future__ import annotations
