@@ -31,6 +31,7 @@ from twinlens import __version__
 ROOT = Path(__file__).parent.parent
 PAGE, FIGURES, SCALE = (ROOT / "docs" / name for name in ("benchmarks.md", "benchmarks.json", "scale.md"))
 JOINED_IN_PART, JOINED_BY_CELLS = 1_000_000, 300_000
+ROUNDS = 2
 
 Part = tuple[str, Any]
 """A part of the page, and its figures."""
@@ -82,7 +83,7 @@ def join_part(options: argparse.Namespace) -> Part:
         figures = bench_join.measure_joins(bench_join.SIZES[:2], 1)
     else:
         figures = bench_join.measure_joins(
-            bench_join.SIZES, 3, part_of=JOINED_IN_PART, by_cells=JOINED_BY_CELLS
+            bench_join.SIZES, ROUNDS, part_of=JOINED_IN_PART, by_cells=JOINED_BY_CELLS
         )
     return "\n".join([*bench_join.join_section(figures), ""]), figures
 
