@@ -51,7 +51,7 @@ def shown(value: object) -> str:
 def strict_json(name: str, text: str) -> Any:
     """Parse JSON by RFC 8259, at most 64 KiB of it and 8 levels deep, without a key twice in one object.
 
-    Numbers that no float64 holds become infinite.
+    Whole numbers of more than 18 characters become the nearest float64, numbers that none holds infinite.
 
     Raises:
         InvalidValue: anything else; the message says where.
