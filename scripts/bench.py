@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -94,9 +93,7 @@ def hamming_part(options: argparse.Namespace) -> Part:
 
 
 def search_part(options: argparse.Namespace) -> Part:
-    sizes = [size for size in bench_search.SIZES if size <= 10_000] if options.quick else bench_search.SIZES
-    with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
-        figures = bench_search.measured(Path(scratch), sizes)
+    figures = bench_search.all_measured(quick=options.quick)
     return _text(bench_search.section(figures)), figures
 
 

@@ -51,16 +51,16 @@ def main() -> None:
     if options.step is not None:
         print(json.dumps(STEPS[options.step](options.folder, options.size)))
         return
-    print("\n".join(search_section(quick=options.quick, folder=options.folder)))
+    print("\n".join(section(all_measured(quick=options.quick, folder=options.folder))))
 
 
-def search_section(*, quick: bool, folder: Path | None = None) -> Iterator[str]:
-    """Measure, and write this part of the page."""
-    sizes = [size for size in SIZES if size <= 10_000] if quick else list(SIZES)
+def all_measured(*, quick: bool, folder: Path | None = None) -> list[dict[str, Any]]:
+    """Figures of all sizes; the vectors are kept in a folder where there is one."""
+    sizes = [size for size in SIZES if size <= 10_000] if quick else SIZES
     if folder is not None:
-        return section(measured(folder, sizes))
+        return measured(folder, sizes)
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
-        return section(measured(Path(scratch), sizes))
+        return measured(Path(scratch), sizes)
 
 
 def measured(folder: Path, sizes: Sequence[int]) -> list[dict[str, Any]]:
