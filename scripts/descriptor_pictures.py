@@ -48,7 +48,7 @@ LONGER_SIDE = 256
 CUT_SIDE, LARGEST_PART = 420, 5
 TWINS = 0.965
 HELD_OUT = 0.08
-MOST_PER_PACKAGE = 3500
+MOST_PER_PACKAGE = 1500
 BATCH = 32
 
 PARTS = re.compile(r"(paintings|details|babyshapes)/.*_[a-z]?\d+\.webp$|screenshot|preview|/icons?/|favicon")
