@@ -512,6 +512,14 @@ class Catalog:
         )
         return None if (row := rows.fetchone()) is None else self._record(row)
 
+    def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
+        """The row of each image that is there."""
+        found: dict[str, int] = {}
+        for id_ in ids:
+            if (row := self._db.execute("SELECT row FROM images WHERE id = ?", (id_,)).fetchone()) is not None:
+                found[id_] = int(row[0])
+        return found
+
     def find_path(self, source: int, relative: bytes) -> str | None:
         """The id of the image at that place."""
         row = self._db.execute(

@@ -209,7 +209,8 @@ class Dataset:
 
     def preview(self, id_: str) -> bytes | None:
         """A small WebP of an image, None where there is none."""
-        return self._previews.read(id_)
+        row = self._catalog.rows_of([id_]).get(id_)
+        return None if row is None else self._previews.read(row, id_)
 
     def vectors(self) -> NDArray[np.float16]:
         """Rows of all images, float16 [n, dim], in the order of `images()`."""
@@ -317,11 +318,12 @@ class Dataset:
         for id_ in ids:
             self.snapshot().find(id_)
         with self._writing():
+            rows = self._catalog.rows_of(ids)
             with self._catalog.transaction():
                 self._catalog.remove_images(ids)
                 self._catalog.next_generation()
-            for id_ in ids:
-                self._previews.remove(id_)
+            for id_, row in rows.items():
+                self._previews.remove(row, id_)
             self._relate(_ignore)
 
     def reject(self, a: str, b: str) -> None:

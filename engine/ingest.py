@@ -325,10 +325,10 @@ class Ingest:
         committed = int(self._catalog.meta("rows"))
         rows, sound = self._rows(batch, committed)
         images, changed = self._name(sound, committed)
-        with storage_errors(self._catalog.folder):
-            for image, (_, sight) in zip(images, sound, strict=True):
-                self._previews.write(image.id, sight.preview)
+        replaced = self._catalog.rows_of(changed)
         if len(rows):
+            with storage_errors(self._catalog.folder):
+                self._previews.write(committed, [sight.preview for _, sight in sound])
             self._vectors.write(committed, rows)
         with self._catalog.transaction():
             for id_, file in batch.moves:
@@ -342,6 +342,8 @@ class Ingest:
             if images or batch.moves or batch.failures:
                 self._catalog.set_meta("rows", str(committed + len(rows)))
                 self._catalog.next_generation()
+        for id_, row in replaced.items():
+            self._previews.remove(row, id_)
         self._report.changed += len(changed)
         self._report.added += len(images) - len(changed)
 
@@ -397,11 +399,12 @@ class Ingest:
     def _remove_vanished(self) -> None:
         gone = [id_ for ids in self._vanished.values() for id_ in ids]
         if gone:
+            rows = self._catalog.rows_of(gone)
             with self._catalog.transaction():
                 self._catalog.remove_images(gone)
                 self._catalog.next_generation()
-            for id_ in gone:
-                self._previews.remove(id_)
+            for id_, row in rows.items():
+                self._previews.remove(row, id_)
         self._report.removed = len(gone)
 
     def _count_the_rest(self) -> None:

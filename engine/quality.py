@@ -51,13 +51,14 @@ def measure(rgb: Rgb) -> Quality:
     """Measure one decoded image, in full or reduced size."""
     image = _moderate(Image.fromarray(rgb))
     luma = image.convert("L")
-    common = np.asarray(_scaled(luma, _SHARPNESS_SIDE, Image.Resampling.BOX))
+    common = _common(luma)
+    levels = np.asarray(common)
     # The overlapping windows of the bilinear filter make the signature least sensitive to the decoded size.
-    signature = _scaled(luma, _SIGNATURE_SIDE, Image.Resampling.BILINEAR)
+    signature = common.resize((_SIGNATURE_SIDE, _SIGNATURE_SIDE), Image.Resampling.BILINEAR)
     return Quality(
-        sharpness=_laplacian_variance(common),
+        sharpness=_laplacian_variance(levels),
         contrast=_contrast(_cells(image)),
-        brightness=float(common.mean()),
+        brightness=float(levels.mean()),
         signature=signature.tobytes(),
     )
 
@@ -87,8 +88,12 @@ def _cells(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0))
 
 
-def _scaled(image: Image.Image, side: int, resampling: Image.Resampling) -> Image.Image:
-    return image.resize((side, side), resampling)
+def _common(luma: Image.Image) -> Image.Image:
+    """The copy of one size that most is measured on."""
+    # Where every pixel shows a part of one pixel, averages are that pixel, for an eighth of the time.
+    enlarged = max(luma.size) <= _SHARPNESS_SIDE
+    resampling = Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX
+    return luma.resize((_SHARPNESS_SIDE, _SHARPNESS_SIDE), resampling)
 
 
 def _laplacian_variance(luma: NDArray[np.uint8]) -> float:
@@ -108,7 +113,7 @@ def _contrast(cells: NDArray[np.uint8]) -> float:
     Averaging over cells removes noise, taking off the best quadratic surface removes the shading of a
     scanner or a lens. Shading itself counts less, since a gradient is a picture only when it is strong.
     """
-    colors = cells.reshape(-1, 3).astype(np.float64)
+    colors = cells.reshape(-1, 3).astype(np.float32)
     surface = _smooth_surfaces()
     detail = colors - surface @ (surface.T @ colors)
     return max(_spread(detail), _SHADING_WEIGHT * _spread(colors))
@@ -121,10 +126,11 @@ def _spread(colors: NDArray[Any]) -> float:
 
 
 @lru_cache(maxsize=1)
-def _smooth_surfaces() -> NDArray[np.float64]:
-    """An orthonormal basis of the quadratic polynomials over the cells, float64 [56 * 56, 6]."""
+def _smooth_surfaces() -> NDArray[np.float32]:
+    """An orthonormal basis of the quadratic polynomials over the cells, float32 [56 * 56, 6]."""
     axis = np.linspace(-1, 1, _CELLS)
     x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
-    basis = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)).Q
+    powers = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    basis = np.linalg.qr(powers).Q.astype(np.float32)
     basis.flags.writeable = False
     return basis

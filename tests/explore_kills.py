@@ -17,6 +17,7 @@ import httpx
 from tests.explore import Client
 from tests.explore_life import files_below, is_running, kill, pictures, wait_for, workers
 from tests.servers import RunningServer, running_server
+from twinlens.engine.dataset import Dataset
 from twinlens.service.keys import NewKey
 
 T = TypeVar("T")
@@ -192,8 +193,8 @@ class Doomed:
         assert set(parts) == {"images", "index"}, parts
         images = [folder / name for name in kept if name.split("/")[1] == "images"]
         assert {path.name: path.read_bytes() for path in images} == sent and len(images) == len(sent)
-        previews = {Path(name).stem for name in kept if "/thumbs/" in name}
-        assert previews == ids
+        with Dataset.open(folder / self.dataset / "index") as data:
+            assert {image.id for image in data.images()} == ids and all(map(data.preview, ids))
         index = {name.split("/")[2] for name in kept if name.split("/")[1] == "index"}
         self.report.append(f"files of the index: {', '.join(sorted(index))}")
         for base in (folder / self.dataset / "staging", folder / self.dataset / "uploads"):

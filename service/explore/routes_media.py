@@ -92,7 +92,8 @@ async def thumbnail(request: Request, dataset_id: str, media_id: str) -> Respons
     view = await library.view(row)
     if id_ not in view.snapshot.position:
         raise NotFound("Media not found")
-    preview = await asyncio.to_thread(library.previews(row).read, id_)
+    place = view.snapshot.find(id_).row
+    preview = await asyncio.to_thread(library.previews(row).read, place, id_)
     if preview is None:
         raise NotFound("this image has no preview")
     return Response(preview, media_type="image/webp", headers={**_SAFE, **_cached(request)})
