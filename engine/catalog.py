@@ -516,7 +516,9 @@ class Catalog:
         """The row of each image that is there."""
         found: dict[str, int] = {}
         for id_ in ids:
-            if (row := self._db.execute("SELECT row FROM images WHERE id = ?", (id_,)).fetchone()) is not None:
+            if (
+                row := self._db.execute("SELECT row FROM images WHERE id = ?", (id_,)).fetchone()
+            ) is not None:
                 found[id_] = int(row[0])
         return found
 

@@ -22,8 +22,9 @@ from twinlens.engine.errors import DatasetCorrupt, InvalidValue
 from twinlens.engine.screen import HALF_A_MICRO, screening_error
 from twinlens.engine.similarity import Mask, Numbers, Rows, Units, pairwise, spans, unit_rows
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SPARE = 16
+_BLOCK = 2**20
 _ROWS_AT_ONCE = 16_384
 
 
@@ -101,12 +102,12 @@ class Index(ABC):
     # -- on disk ------------------------------------------------------------------------------
 
     @abstractmethod
-    def _write(self, file: BinaryIO) -> None:
-        """Write all that the index is."""
+    def _write(self, file: BinaryIO) -> int:
+        """Write all that the index is; gives how many of the first bytes must be what was written."""
 
     @abstractmethod
     def _read(self, path: Path) -> None:
-        """Take what `_write` wrote; its bytes are known to be unchanged.
+        """Take what `_write` wrote; the length, and the bytes that must be, are known to be unchanged.
 
         Raises:
             RuntimeError, ValueError: it is something else.
@@ -117,7 +118,8 @@ class Index(ABC):
         beside = path.with_name(path.name + ".new")
         try:
             with open(beside, "wb") as file:
-                self._write(file)
+                checked = self._write(file)
+                written = file.tell()
             os.replace(beside, path)
         except OSError:
             beside.unlink(missing_ok=True)
@@ -126,7 +128,9 @@ class Index(ABC):
             **self._description(),
             "rows": len(self),
             "recall": self.recall,
-            "sha256": _digest(path),
+            "bytes": written,
+            "checked": checked,
+            "sha256": _digest(path, checked),
         }
         _sidecar(path).write_text(json.dumps(description))
 
@@ -142,7 +146,7 @@ class Index(ABC):
         try:
             said = json.loads(_sidecar(path).read_text())
             found = {key: said[key] for key in expected}
-            rows, digest = said["rows"], said["sha256"]
+            rows, written, checked, digest = (said[key] for key in ("rows", "bytes", "checked", "sha256"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetCorrupt(
                 f"{path} is not a search index ({error}): delete it, it is made again"
@@ -152,7 +156,7 @@ class Index(ABC):
                 f"{path} is for {found}, the dataset is {expected}: delete it, it is made again"
             )
         # What reads it trusts it: damaged bytes would end in wrong answers or no memory, not in an error.
-        if not path.is_file() or _digest(path) != digest:
+        if not path.is_file() or path.stat().st_size != written or _digest(path, checked) != digest:
             raise DatasetCorrupt(f"{path} is not what was written: delete it, it is made again")
         try:
             index._read(path)
@@ -201,9 +205,10 @@ class FlatIndex(Index):
         scores, numbers = self._faiss.search(query[None].astype(np.float32), available, params=parameters)
         return numbers[0].astype(np.int64), scores[0]
 
-    def _write(self, file: BinaryIO) -> None:
+    def _write(self, file: BinaryIO) -> int:
         # Through Python's file: FAISS's own would report a full disk as a RuntimeError.
         faiss.write_index(self._faiss, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
+        return file.tell()
 
     def _read(self, path: Path) -> None:
         read = faiss.read_index(str(path))
@@ -220,9 +225,14 @@ def stated_recall(path: Path) -> float | None:
         return None
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, length: int) -> str:
+    """Of the first bytes of a file."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while length > 0 and (block := file.read(min(length, _BLOCK))):
+            digest.update(block)
+            length -= len(block)
+    return digest.hexdigest()
 
 
 def _sidecar(path: Path) -> Path:

@@ -2,9 +2,9 @@
 
 Jégou, Douze and Schmid, Product quantization for nearest neighbor search, PAMI 2011, section 4. Of each row
 the index keeps a short code, its first principal components in 8 bits. A search probes the lists nearest to
-the query, ranks their codes and lets the rows themselves, mapped in vectors.f16, decide among the best. So it
-takes about 80 bytes for a row. How many lists and rows that are is chosen by the recall on rows of the
-dataset itself, which is kept with the index.
+the query, ranks their codes and lets the rows themselves, mapped in vectors.f16, decide among the best. The
+codes, 64 bytes for a row, are mapped as well. How many lists and rows are compared is chosen by the recall on
+rows of the dataset itself, which is kept with the index.
 """
 
 from __future__ import annotations
@@ -81,9 +81,12 @@ class InvertedIndex(Index):
 
     def _hold(self, list_of: NDArray[np.int32], codes: ShortCodes) -> None:
         """Set the list and the code of each row; what is in one list lies side by side."""
+        self._sort(list_of)
+        self._codes = codes[self._order]
+
+    def _sort(self, list_of: NDArray[np.int32]) -> None:
         self._list_of = list_of
         self._order = np.argsort(list_of, kind="stable")
-        self._codes = codes[self._order]
         self._start = np.zeros(len(self._centres) + 1, np.int64)
         np.cumsum(np.bincount(list_of, minlength=len(self._centres)), out=self._start[1:])
 
@@ -152,19 +155,26 @@ class InvertedIndex(Index):
                 living += len(numbers[-1])
         return np.concatenate(numbers), np.concatenate(codes)
 
-    def _write(self, file: BinaryIO) -> None:
+    def _write(self, file: BinaryIO) -> int:
+        """Codes come last: they are mapped, and damage to them costs recall, never a wrong similarity."""
         facts = np.array([self.probes, self.shortlist, self.trained_on, self.recall], np.float64)
-        for array in (facts, self._centres, self._axes, self._list_of, self._codes_by_row()):
+        for array in (facts, self._centres, self._axes, self._list_of):
             np.save(file, array, allow_pickle=False)
+        checked = file.tell()
+        file.write(np.ascontiguousarray(self._codes).data)
+        return checked
 
     def _read(self, path: Path) -> None:
         with open(path, "rb") as file:
-            facts, self._centres, self._axes, lists, codes = (
-                np.load(file, allow_pickle=False) for _ in range(5)
-            )
+            facts, self._centres, self._axes, lists = (np.load(file, allow_pickle=False) for _ in range(4))
+            codes_at = file.tell()
         self.probes, self.shortlist, self.trained_on = (int(fact) for fact in facts[:3])
         self.recall = float(facts[3])
-        self._hold(lists, codes)
+        self._sort(lists)
+        shape = (len(lists), self._axes.shape[1])
+        # Nothing can be mapped of a file without codes.
+        empty = 0 in shape
+        self._codes = np.empty(shape, np.int8) if empty else np.memmap(path, np.int8, "r", codes_at, shape)
 
 
 def _centres_and_axes(rows: Rows) -> tuple[Floats, Floats]:

@@ -51,12 +51,8 @@ class Previews:
 
     def write(self, first: int, previews: Sequence[bytes]) -> None:
         """Keep the previews of rows from `first` on; whatever these rows had before is forgotten."""
-        try:
-            pictures = open(self._pictures, "ab")
-        except FileNotFoundError:
-            os.makedirs(self._folder, exist_ok=True)
-            pictures = open(self._pictures, "ab")
-        with pictures, _writable(self._places) as places:
+        os.makedirs(self._folder, exist_ok=True)
+        with open(self._pictures, "ab") as pictures, _writable(self._places) as places:
             lengths = np.array([len(preview) for preview in previews], _PLACE)
             starts = pictures.seek(0, os.SEEK_END) + np.cumsum(lengths) - lengths
             pictures.write(b"".join(previews))

@@ -27,9 +27,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from PIL import Image
-
-from scripts.cuts import save_cuts
+from scripts.cuts import pictures_below, save_cuts
 from scripts.make_demo import photographs
 from scripts.pages import with_section
 from scripts.processes import processor
@@ -37,7 +35,6 @@ from twinlens import __version__
 
 HEADING = "## Folder to result"
 SIZE, SMALLEST = (800, 600), (400, 300)
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 FASTDUP = "import sys, fastdup; sys.exit(fastdup.run(sys.argv[1], work_dir=sys.argv[2], verbose=False))"
 
 
@@ -47,20 +44,6 @@ class Run:
 
     seconds: float
     peak: float
-
-
-def found_pictures(folders: Sequence[Path]) -> list[Path]:
-    """Every picture of moderate size and shape below some folders, as far as its header tells."""
-    paths = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in SUFFIXES)
-    return [path for path in paths if not path.is_symlink() and _is_large(path)]
-
-
-def _is_large(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.width >= SMALLEST[0] and image.height >= SMALLEST[1] and image.mode in ("RGB", "L")
-    except OSError:
-        return False
 
 
 def measured(command: Sequence[str], folder: Path) -> Run:
@@ -157,7 +140,7 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
         photos = Path(scratch) / "photos"
-        pictures = found_pictures(options.pictures)
+        pictures = pictures_below(options.pictures, SMALLEST)
         options.sources = len(pictures) or len(photographs())
         # In a process of its own: the peak of a process starts at that of the one which starts it.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

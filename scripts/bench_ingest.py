@@ -1,10 +1,13 @@
 """Measure an ingest beside its limits, and what memory it takes, for docs/benchmarks.md.
 
-A folder of 800 x 600 JPEGs cut from scikit-image's photographs. The limit is what decoding alone and the bare
-model forward allow, each measured with all cores in the same run: on shared cores
-1 / (1 / decode + 1 / forward), on CUDA the smaller of the two.
+A folder of 800 x 600 JPEGs cut from photographs. The limit is what decoding alone and the bare model forward
+allow, each measured with all cores in the same run: on shared cores 1 / (1 / decode + 1 / forward), on CUDA
+the smaller of the two. A CLIP model of the size of ViT-B-32 gets random weights: they take as long.
 
-usage: python -m scripts.bench_ingest [--quick] [--model NAME]
+Memory is measured with smaller JPEGs, which take less of the disk. Cuts of scikit-image's few photographs are
+mostly twins of each other: `--pictures FOLDER ...` gives others to cut.
+
+usage: python -m scripts.bench_ingest [--quick] [--models NAME ...] [--pictures FOLDER ...]
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.cuts import save_cuts
+from scripts.bench_queries import save_random_clip
+from scripts.cuts import pictures_below, save_cuts
 from scripts.processes import forget_peak, peak_mib, resident_mib
 from twinlens import create_dataset, load_model
 from twinlens.engine.decode import decode
@@ -32,7 +36,12 @@ from twinlens.engine.types import Embedder
 ROOT = Path(__file__).parent.parent
 HEADING, MEMORY_HEADING = "## Ingest", "## Memory of an ingest"
 SIZE = (800, 600)
-MEMORY_SIZES = (1_000, 10_000)
+MEMORY_SIZES = (20_000, 100_000)
+MEMORY_IMAGE = (320, 240)
+MEMORY_MODEL = "twinlens_copy512"
+CLIP = "ViT-B-32"
+CLIP_IMAGES = 200
+"""Of a slow model, fewer images take as long."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class Ingest:
 def main() -> None:
     options = parse()
     if options.memory_of is not None:
-        measure_memory(options.memory_of, options.model, options.device)
+        measure_memory(options.memory_of, options.device)
         return
     text, _ = ingest_section(options)
     print(text)
@@ -70,7 +79,8 @@ def parse() -> argparse.Namespace:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--model", default="twinlens_copy512")
+    parser.add_argument("--models", nargs="+", default=["twinlens_copy512", "twinlens_fast512", CLIP])
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to cut")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000, help="images of one ingest round")
     parser.add_argument("--quick", action="store_true", help="skip the large sizes")
@@ -78,30 +88,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ingest_section(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Measure; this part of the page, and its figures."""
-    sizes = MEMORY_SIZES[:1] if options.quick else MEMORY_SIZES
+    sizes = (1_000,) if options.quick else MEMORY_SIZES
+    pictures = pictures_below(options.pictures, MEMORY_IMAGE)
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
         photos = Path(scratch) / "photos"
-        save_cuts(photos, max(sizes), SIZE)
-        ingest = measure_ingest(photos, options)
-        memory = [(count, peak_memory(photos, count, options)) for count in sizes]
-    text = "\n".join([*ingest_table(options, ingest), *memory_table(memory), ""])
-    return text, {"model": options.model, **asdict(ingest), "memory": dict(memory)}
+        save_cuts(photos, options.images, SIZE, pictures)
+        ingests = {name: measure_ingest(name, photos, options) for name in options.models}
+        small = Path(scratch) / "small"
+        save_cuts(small, max(sizes), MEMORY_IMAGE, pictures)
+        memory = [(count, peak_memory(small, count, options)) for count in sizes]
+    text = "\n".join([*ingest_table(ingests), *memory_table(memory), ""])
+    models = {name: asdict(ingest) for name, ingest in ingests.items()}
+    return text, {"models": models, "memory": dict(memory)}
 
 
 # -- ingest ------------------------------------------------------------------------------------------
 
 
-def measure_ingest(photos: Path, options: argparse.Namespace) -> Ingest:
-    embedder = load_model(options.model, device=options.device)
-    files = sorted(photos.iterdir())[: options.images]
-    listing = photos.parent / "first.txt"
+def measure_ingest(name: str, photos: Path, options: argparse.Namespace) -> Ingest:
+    scratch = photos.parent
+    model = name if name != CLIP else f"local-dir:{save_random_clip(scratch / 'clip')}"
+    embedder = load_model(model, device=options.device)
+    files = sorted(photos.iterdir())[: CLIP_IMAGES if name == CLIP else None]
+    listing = scratch / "first.txt"
     listing.write_text("".join(f"{path}\n" for path in files))
     decodes, plains, forwards, ingests = [], [], [], []
     for number in range(options.rounds + 1):
         decodes.append(len(files) / seconds(lambda: decode_all(files, embedder)))
-        with create_dataset(
-            photos.parent / f"data-{number}", options.model, device=options.device
-        ) as dataset:
+        folder = scratch / f"data-{name}-{number}"
+        with create_dataset(folder, model, device=options.device) as dataset:
             dataset.embedder().embed_prepared([embedder.prepare(decode(files[0]).rgb)] * dataset.shape)
             plains.append(plain_forward_rate(files, embedder))
             forwards.append(forward_rate(files, embedder, dataset.shape))
@@ -151,18 +166,16 @@ def peak_memory(photos: Path, count: int, options: argparse.Namespace) -> dict[s
         "scripts.bench_ingest",
         "--memory-of",
         str(listing),
-        "--model",
-        options.model,
     ]
     command += ["--device", options.device]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return dict(json.loads(run.stdout))
 
 
-def measure_memory(listing: Path, model: str, device: str) -> None:
+def measure_memory(listing: Path, device: str) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch,
-        create_dataset(Path(scratch) / "data", model, device=device) as dataset,
+        create_dataset(Path(scratch) / "data", MEMORY_MODEL, device=device) as dataset,
     ):
         loaded = resident_mib()
         forget_peak()
@@ -178,24 +191,30 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def ingest_table(options: argparse.Namespace, ingest: Ingest) -> Iterator[str]:
+def ingest_table(ingests: dict[str, Ingest]) -> Iterator[str]:
     yield f"\n{HEADING}\n"
-    yield f"{ingest.images:,} JPEGs of 800 x 600, model `{options.model}`, folder to finished dataset:"
-    yield "previews, quality measures and pairs included.\n"
-    yield "| | images/s |\n|---|---|"
-    yield f"| bare decoder, all cores | {ingest.decode:.0f} |"
-    yield f"| bare model forward, batches of 32, torch's threads | {ingest.plain:.0f} |"
-    yield f"| bare model forward, the dataset's calls, one core each | {ingest.forward:.0f} |"
-    yield f"| limit: decoder and the faster forward | {ingest.limit:.0f} |"
-    yield f"| ingest | {ingest.ingest:.0f} |"
-    yield f"| share of the limit | {ingest.share:.0%} |"
-    plain = 1 / (1 / ingest.decode + 1 / ingest.plain)
-    yield f"| share of the limit that the forward in batches of 32 sets | {ingest.ingest / plain:.0%} |"
+    yield "JPEGs of 800 x 600, folder to finished dataset: previews, quality measures and pairs included;"
+    yield f"`{CLIP}` has random weights. Images per second.\n"
+    columns = {
+        "bare decoder, all cores": lambda each: f"{each.decode:.0f}",
+        "bare model forward, batches of 32, torch's threads": lambda each: f"{each.plain:.0f}",
+        "bare model forward, the dataset's calls, one core each": lambda each: f"{each.forward:.0f}",
+        "limit: decoder and the faster forward": lambda each: f"{each.limit:.0f}",
+        "ingest": lambda each: f"{each.ingest:.0f}",
+        "share of the limit": lambda each: f"{each.share:.0%}",
+    }
+    yield "| | " + " | ".join(f"{name}, {each.images:,} images" for name, each in ingests.items()) + " |"
+    yield "|---" * (len(ingests) + 1) + "|"
+    for name, shown in columns.items():
+        yield f"| {name} | " + " | ".join(shown(each) for each in ingests.values()) + " |"
 
 
 def memory_table(memory: list[tuple[int, dict[str, float]]]) -> Iterator[str]:
     yield f"\n{MEMORY_HEADING}\n"
-    yield "Resident memory in MiB before an ingest and its peak during it; vectors and catalog are files.\n"
+    yield (
+        f"Resident memory in MiB before an ingest of JPEGs of {MEMORY_IMAGE[0]} x {MEMORY_IMAGE[1]} with "
+        f"`{MEMORY_MODEL}` and its peak during it; vectors and catalog are files.\n"
+    )
     yield "| images | model loaded | peak | vectors | catalog |\n|---|---|---|---|---|"
     for count, m in memory:
         yield f"| {count:,} | {m['loaded']:.0f} | {m['peak']:.0f} | {m['vectors']:.0f} | {m['catalog']:.0f} |"

@@ -17,6 +17,7 @@ from scripts.pages import with_section
 HEADING = "## Figures"
 SIZES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 VECTOR_BYTES = 2 * 512
+MODELS = ("twinlens_copy512", "ViT-B-32")
 CELLS_POWER = 1.5
 
 Figures = Mapping[str, Any]
@@ -47,7 +48,9 @@ def scale_section(figures: Figures) -> Iterator[str]:
     yield _row("catalog", (_bytes(catalog * size) for size in SIZES))
     file = search[-1]["file"] * 1e6 / search[-1]["vectors"]
     yield _row("search index", (_bytes(file * size) for size in SIZES))
-    yield _row(f"indexing with `{ingest['model']}`", (_time(size / ingest["ingest"]) for size in SIZES))
+    for model in MODELS:
+        rate = ingest["models"][model]["ingest"]
+        yield _row(f"indexing with `{model}`", (_time(size / rate) for size in SIZES))
     whole = join["slice"]["whole"] / join["slice"]["vectors"] ** 2
     yield _row("all pairs, exactly", (_time(whole * size**2) for size in SIZES))
     cells = join["cells"]

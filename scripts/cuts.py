@@ -16,6 +16,8 @@ SEED = 20240607
 JPEG_QUALITY = 88
 LARGEST_SOURCE = 1600
 
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+
 Size = tuple[int, int]
 Cut = tuple[Image.Image, Size, tuple[float, float, float, float]]
 
@@ -62,6 +64,21 @@ def encoded(cut: Cut, format: str) -> bytes:
     target = io.BytesIO()
     source.resize(size, Image.Resampling.BICUBIC, box).save(target, format, quality=JPEG_QUALITY)
     return target.getvalue()
+
+
+def pictures_below(folders: Sequence[Path], smallest: Size) -> list[Path]:
+    """Every picture of some size and of a usual kind below some folders, as far as its header tells."""
+
+    def is_large(path: Path) -> bool:
+        try:
+            with Image.open(path) as image:
+                large = image.width >= smallest[0] and image.height >= smallest[1]
+                return large and image.mode in ("RGB", "L")
+        except OSError:
+            return False
+
+    paths = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    return [path for path in paths if not path.is_symlink() and is_large(path)]
 
 
 def cuts(
