@@ -29,6 +29,7 @@ from twinlens.engine.calibration import (
 )
 from twinlens.engine.catalog import Catalog, Failure, ImageRecord, NewImage, catalog_path
 from twinlens.engine.decode import DecodeLimits
+from twinlens.engine.embedding import largest_call
 from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch
 from twinlens.engine.explain import explain_pair
 from twinlens.engine.hash_links import establish_hashes, linked_units
@@ -62,9 +63,10 @@ _NAMESPACE = uuid.UUID("5d2a1f0e-8f3b-5c7d-9a64-1f6f0f7c1f10")
 _UNCALIBRATED = OperatingPoints(strict=0.98, default=0.95, loose=0.90, measured=False)
 _VECTOR_FLOOR = 0.80
 _ABOUT_UNIT = 1e-3
-# Images embedded in one call, and images of one commit. A CPU is fastest with what fits its caches.
+# Images embedded in one call, and images of one commit. A CPU is fastest with what fits its caches; a large
+# model may leave less room on a GPU.
 _CPU_SHAPE, _CPU_BATCH = 16, 32
-_CUDA_SHAPE, _CUDA_BATCH = 256, 256
+_CUDA_MOST = 256
 
 
 class Dataset:
@@ -107,7 +109,7 @@ class Dataset:
             DatasetReadOnly, StorageFull: the folder cannot be written.
         """
         cuda = embedder.device.startswith("cuda")
-        shape, batch = (_CUDA_SHAPE, _CUDA_BATCH) if cuda else (_CPU_SHAPE, _CPU_BATCH)
+        shape, batch = (largest_call(embedder, _CUDA_MOST),) * 2 if cuda else (_CPU_SHAPE, _CPU_BATCH)
         meta = {"shape": str(shape), "batch": str(batch), "precision": embedder.precision}
         _make(Path(folder).absolute(), embedder.description, namespace, meta)
         dataset = cls.open(folder, device=embedder.device)

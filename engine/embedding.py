@@ -23,6 +23,24 @@ def embed_padded(embedder: Embedder, prepared: Sequence[Prepared], shape: int) -
     return np.concatenate(rows)
 
 
+def largest_call(embedder: Embedder, most: int) -> int:
+    """How many images fit into the memory of the device in one call: `most`, or that halved until they do.
+
+    Raises:
+        MemoryError: not even one does.
+    """
+    blank = embedder.prepare(np.zeros((64, 64, 3), np.uint8))
+    while True:
+        try:
+            embedder.embed_prepared([blank] * most)
+        except MemoryError:
+            if most == 1:
+                raise
+            most //= 2
+        else:
+            return most
+
+
 def embed_few(embedder: Embedder, prepared: Sequence[Prepared], most: int) -> Embeddings:
     """Vectors of prepared images that are not stored, float32 [n, dim], in calls of what there is.
 

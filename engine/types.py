@@ -157,7 +157,11 @@ class Embedder(Protocol):
         ...
 
     def embed_prepared(self, batch: Sequence[Prepared]) -> Embeddings:
-        """Vectors of a batch, float32 [n, dim], unit length, in order. The only device code."""
+        """Vectors of a batch, float32 [n, dim], unit length, in order. The only device code.
+
+        Raises:
+            MemoryError: the device has no room for so many.
+        """
         ...
 
     def use_one_core(self) -> None:

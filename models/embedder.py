@@ -64,12 +64,20 @@ class TorchEmbedder(Embedder):
 
         A row that is not finite comes back as it is: the precision is too narrow for that image, and
         whoever knows the image names it.
+
+        Raises:
+            MemoryError: the device has no room for so many.
         """
         if not batch:
             return np.zeros((0, self.description.dim), np.float32)
-        with torch.inference_mode(), exact_kernels():
-            pixels = self._on_device(torch.from_numpy(np.stack(batch)))
-            return self.unit_rows(self.features(pixels.permute(0, 3, 1, 2)))
+        try:
+            with torch.inference_mode(), exact_kernels():
+                pixels = self._on_device(torch.from_numpy(np.stack(batch)))
+                return self.unit_rows(self.features(pixels.permute(0, 3, 1, 2)))
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(
+                f"{len(batch)} images at once do not fit into the memory of {self.device}"
+            ) from error
 
     def _on_device(self, pixels: torch.Tensor) -> torch.Tensor:
         """Without waiting where there is CUDA: from pinned memory, a copy runs beside what others compute."""
