@@ -33,7 +33,7 @@ from twinlens.engine.embedding import largest_call
 from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch
 from twinlens.engine.explain import explain_pair
 from twinlens.engine.hash_links import establish_hashes, linked_units
-from twinlens.engine.index import stated_recall
+from twinlens.engine.index import Index, stated_recall
 from twinlens.engine.ingest import Ingest, IngestOptions, IngestReport, OnProgress, Progress
 from twinlens.engine.issues import Measures
 from twinlens.engine.join_plan import JoinMethod, JoinPlan
@@ -85,6 +85,7 @@ class Dataset:
         self._previews = Previews(folder)
         self._embedder: Embedder | None = None
         self._snapshot: Snapshot | None = None
+        self._searched: tuple[Snapshot, Index] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.description = ModelDescription.from_json(catalog.meta("model"))
         self._model_points = self.description.points
@@ -585,7 +586,7 @@ class Dataset:
         if k < 1:
             raise InvalidValue(f"k is {k}, and must be 1 or more")
         snapshot = self.snapshot()
-        index = search.open_index(snapshot, self.folder)
+        index = self._index_of(snapshot)
         if id is not None:
             return search.by_id(snapshot, index, id, k)
         if image is not None:
@@ -593,6 +594,13 @@ class Dataset:
         else:
             (probe,) = search.probe_texts(self.embedder(), [text or ""])
         return search.by_probe(snapshot, index, probe, k)
+
+    def _index_of(self, snapshot: Snapshot) -> Index:
+        """The search index, opened for the first search in a generation and kept for those that follow."""
+        if self._searched is None or self._searched[0] is not snapshot:
+            self._searched = None
+            self._searched = snapshot, search.open_index(snapshot, self.folder)
+        return self._searched[1]
 
     @property
     def search_recall(self) -> float | None:

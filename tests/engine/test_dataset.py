@@ -28,6 +28,7 @@ from twinlens.engine.errors import (
 )
 from twinlens.engine.ingest import IngestReport
 from twinlens.engine.results import Evidence
+from twinlens.engine.search import INDEX_FILE
 
 
 @pytest.fixture
@@ -168,6 +169,17 @@ def test_search_by_file_and_by_id_agree(dataset: Dataset, photos: Path) -> None:
     assert by_image[0].similarity > 0.9999
     by_id = dataset.search(id=by_image[0].id, k=6)
     assert [n.id for n in by_id] == [n.id for n in by_image[1:]]
+
+
+def test_searches_of_one_generation_open_the_index_once(dataset: Dataset, photos: Path) -> None:
+    dataset.add(photos)
+    id_ = dataset.images()[2].id
+    before = dataset.search(id=id_, k=6)
+    (dataset.folder / INDEX_FILE).unlink()
+    assert dataset.search(id=id_, k=6) == before and not (dataset.folder / INDEX_FILE).exists()
+    save(photos, "small.jpg", picture(7).resize((80, 60)), quality=80)
+    dataset.add(photos)
+    assert len(dataset.search(id=id_, k=7)) == len(before) + 1
 
 
 def test_explain_says_why(dataset: Dataset, photos: Path) -> None:
