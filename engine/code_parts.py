@@ -5,7 +5,10 @@ m (t + 1) > r bits or more, so each pair within r bits is within t bits in some 
 Punjani and Fleet, Fast exact search in Hamming space with multi-index hashing, PAMI 2014). Codes of one
 value in a part are a bucket; a bucket is compared with those whose values differ by at most t bits.
 
-How much that saves depends on the codes: `cheapest_parts` counts on a sample of them.
+Large buckets are compared as tiles, each at the cost of a few calls. Rows of small ones are looked up: for each
+mask of at most t bits, all of them at once meet the rows whose value differs by that mask.
+
+How much all that saves depends on the codes: `cheapest_parts` counts on a sample of them.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from typing import TypeAlias
 
 import numpy as np
@@ -28,6 +31,7 @@ from twinlens.engine.codes import (
     Side,
     near_pairs,
     packed_words,
+    verified,
 )
 
 Keys: TypeAlias = NDArray[np.uint16]
@@ -39,6 +43,10 @@ _SAMPLE_ROWS = 4096
 _SAMPLE_PARTS = 5
 _BUCKET_COSTS = 400_000
 """Words that are compared in the time that a bucket takes beside its comparisons, measured."""
+_LOOKUP_COST, _MEETING_COST = 4.0, 10.0
+"""Of looking up one row with one mask, and of comparing a pair that so meets, likewise."""
+_SMALL_BUCKET = 1 << 15
+"""Pairs up to which a bucket is looked up."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +120,11 @@ def cheapest_parts(
         count = radius // (tolerance + 1) + 1
         for width in _WIDTHS:
             parts = Parts(count, tolerance, width)
-            # Every part costs its buckets: what already costs too much by them need not be counted.
-            if count * width <= bits and count * _BUCKET_COSTS * stripes < least:
+            if count * width <= bits:
                 pairs, buckets = _work(parts, *samples, (len(left), len(right)))
-                cost = half * pair_cost * pairs + _BUCKET_COSTS * buckets * stripes
+                tiles = half * pair_cost * pairs + _BUCKET_COSTS * buckets * stripes
+                lookups = half * (_LOOKUP_COST * count * len(parts.masks) * len(left) + _MEETING_COST * pairs)
+                cost = min(tiles, lookups)
                 best, least = (parts, cost) if cost < least else (best, least)
     return best, least
 
@@ -139,56 +148,128 @@ def _work(parts: Parts, left: Codes, right: Codes, sizes: tuple[int, int]) -> tu
     return each * share * sizes[0] * sizes[1], each * buckets
 
 
+@dataclass(frozen=True)
+class _Buckets:
+    """Rows of one side by the value of one part.
+
+    Attributes:
+        keys: uint16 [n], the value of each row.
+        rows: int64 [n], ordered by value.
+        start: int64 [values + 1], where each value starts among them.
+    """
+
+    keys: NDArray[np.uint16]
+    rows: Rows
+    start: Rows
+
+    @classmethod
+    def of(cls, keys: NDArray[np.uint16], values: int) -> _Buckets:
+        start = np.zeros(values + 1, np.int64)
+        np.cumsum(np.bincount(keys, minlength=values), out=start[1:])
+        return cls(keys, np.argsort(keys, kind="stable"), start)
+
+    @property
+    def sizes(self) -> Rows:
+        return np.diff(self.start)
+
+
 def _pairs_of_part(
     left: Side, right: Side, parts: Parts, part: int, looking: Looking, *, later: bool
 ) -> Iterator[HammingBlock]:
-    """Near pairs that meet in one part and in none before it."""
-    masks, values = parts.masks, 1 << parts.width
-    keys = left.keys[part]
-    rows, start = _buckets(keys, values)
-    others, other_start = (rows, start) if later else _buckets(right.keys[part], values)
-    for value in np.flatnonzero(np.diff(start)).tolist():
-        own = rows[start[value] : start[value + 1]]
-        partners = value ^ masks
+    """Near pairs that meet in one part and in none before it.
+
+    Of one side with itself, rows meet from the one with the lower value.
+    """
+    values = 1 << parts.width
+    ours = _Buckets.of(left.keys[part], values)
+    theirs = ours if later else _Buckets.of(right.keys[part], values)
+    met = sum(theirs.sizes[np.arange(values) ^ mask] for mask in parts.masks)
+    is_large = ours.sizes * met > _SMALL_BUCKET
+    tiles = (
+        found
+        for value in np.flatnonzero(is_large).tolist()
+        for found in _compared(left, right, ours, theirs, value, parts.masks, looking, later=later)
+    )
+    small = ours.rows[~is_large[ours.keys[ours.rows]]]
+    lookups = (
+        found
+        for mask in parts.masks.tolist()
+        for found in _looked_up(left, right, small, ours.keys[small], theirs, mask, looking, later=later)
+    )
+    for found in chain(tiles, lookups):
         if later:
-            partners = partners[partners >= value]
-        met = others[_ranges(other_start[partners], other_start[partners + 1])]
-        for found in _bucket(left, right, own, met, looking, later=later):
-            if later:
-                # Rows of one value meet in both orders, those of two values in one.
-                one_value = keys[found.a] == keys[found.b]
-                found = _ordered(found[~one_value | (found.a < found.b)])
-            if len(found):
-                yield found[~_met_before(left.keys, right.keys, found, part, parts.tolerance)]
+            # Rows of one value meet in both orders, those of two values in one.
+            one_value = ours.keys[found.a] == ours.keys[found.b]
+            found = _ordered(found[~one_value | (found.a < found.b)])
+        if len(found):
+            yield found[~_met_before(left.keys, right.keys, found, part, parts.tolerance)]
 
 
-def _bucket(
-    left: Side, right: Side, own: Rows, met: Rows, looking: Looking, *, later: bool
+def _compared(
+    left: Side,
+    right: Side,
+    ours: _Buckets,
+    theirs: _Buckets,
+    value: int,
+    masks: Rows,
+    looking: Looking,
+    *,
+    later: bool,
 ) -> Iterator[HammingBlock]:
-    """Near pairs of a bucket and the rows it meets; `later` says that it meets itself first."""
+    """Near pairs of the rows of one value and all that they meet, tile by tile."""
+    partners = value ^ masks
+    if later:
+        partners = partners[partners >= value]
+    own = ours.rows[ours.start[value] : ours.start[value + 1]]
+    met = theirs.rows[_ranges(theirs.start[partners], theirs.start[partners + 1])]
     height = max(1, BLOCK_PAIRS // max(1, len(met)))
     for row in range(0, len(own), height):
+        # Of one side with itself, they meet themselves first.
         for column in range(row if later else 0, len(met), BLOCK_PAIRS):
             a, b = own[row : row + height], met[column : column + BLOCK_PAIRS]
             yield near_pairs(left.words, right.words, a, b, looking)
+
+
+def _looked_up(
+    left: Side,
+    right: Side,
+    rows: Rows,
+    keys: NDArray[np.uint16],
+    theirs: _Buckets,
+    mask: int,
+    looking: Looking,
+    *,
+    later: bool,
+) -> Iterator[HammingBlock]:
+    """Near pairs of some rows, with their values, and the rows whose value differs by one mask."""
+    partners = keys ^ np.uint16(mask)
+    if later:
+        lower = partners >= keys
+        rows, partners = rows[lower], partners[lower]
+    start, stop = theirs.start[partners], theirs.start[partners + np.int64(1)]
+    up_to = np.cumsum(stop - start)
+    first = 0
+    while first < len(rows):
+        done = int(up_to[first - 1]) if first else 0
+        # At least one row at a time, however many it meets: a small bucket has few.
+        last = max(first + 1, int(np.searchsorted(up_to, done + BLOCK_PAIRS, "right")))
+        b = theirs.rows[_ranges(start[first:last], stop[first:last])]
+        a = np.repeat(rows[first:last], stop[first:last] - start[first:last])
+        pairs = HammingBlock(a, b, np.zeros(len(a), np.int32))
+        yield verified(left.words, right.words, pairs, 0, looking.radius)
+        first = last
 
 
 def _ordered(pairs: HammingBlock) -> HammingBlock:
     return HammingBlock(np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b), pairs.distance)
 
 
-def _buckets(keys: NDArray[np.uint16], values: int) -> tuple[Rows, Rows]:
-    """Rows by value, and where each value starts among them, int64 [values + 1]."""
-    start = np.zeros(values + 1, np.int64)
-    np.cumsum(np.bincount(keys, minlength=values), out=start[1:])
-    return np.argsort(keys, kind="stable"), start
-
-
 def _ranges(start: Rows, stop: Rows) -> Rows:
     """range(start, stop) of each, one after the other."""
     length = stop - start
     up_to = np.cumsum(length)
-    return np.repeat(start - (up_to - length), length) + np.arange(up_to[-1])
+    total = int(up_to[-1]) if len(up_to) else 0
+    return np.repeat(start - (up_to - length), length) + np.arange(total)
 
 
 def _met_before(left: Keys, right: Keys, pairs: HammingBlock, part: int, tolerance: int) -> NDArray[np.bool_]:
