@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.row_codes import GROUP, CodedProduct, Codes, filled_up, leave_out
+from twinlens.engine.row_codes import GROUP, CodedProduct, Codes, filled_up, leave_out, unit_tensor
 from twinlens.engine.similarity import Rows
 
 _U = 2.0**-24
@@ -50,8 +50,7 @@ class HalfScreen:
         import torch
 
         n, dim = rows.shape
-        units = torch.from_numpy(rows).to(self._device).to(torch.float32)
-        units /= torch.from_numpy(norms.astype(np.float32)).to(self._device)[:, None]
+        units = unit_tensor(rows, norms, self._device)
         values = torch.zeros((filled_up(n, GROUP), dim), dtype=torch.bfloat16, device=self._device)
         values[:n] = units
         residual = torch.linalg.vector_norm(units.sub_(values[:n].float()), dim=1).cpu().numpy()

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from scripts.cut_outs import on_white
 from scripts.qt_resources import read_resources
 from twinlens.engine.quality import is_low_information, measure
 from twinlens.engine.types import Embedder
@@ -253,10 +254,7 @@ def _decoded(data: bytes) -> Image.Image | None:
             if min(width, height) < SMALLEST_SIDE or shape > WIDEST_SHAPE or width * height > 120_000_000:
                 return None
             file.draft("RGB", (1600, 1600))
-            if not file.has_transparency_data:
-                return file.convert("RGB")
-            rgba = file.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+            return on_white(file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
+from scripts.cut_outs import on_white
 from twinlens.engine.hashing import phash
 from twinlens.engine.quality import is_low_information, measure
 from twinlens.engine.types import Embedder, Embeddings, Prepared
@@ -98,11 +99,7 @@ def family(path: Path) -> str:
 def read(path: Path) -> Image.Image:
     """A picture of moderate size, cut-outs on white."""
     with Image.open(path) as file:
-        if file.has_transparency_data:
-            rgba = file.convert("RGBA")
-            rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-        else:
-            rgb = file.convert("RGB")
+        rgb = on_white(file)
     rgb.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     return rgb
 

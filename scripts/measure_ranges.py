@@ -30,6 +30,7 @@ from PIL import Image, ImageEnhance
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from scripts.cut_outs import on_white
 from scripts.measure_points import (
     NO_PHOTOGRAPHS,
     SMALLEST_SIDE,
@@ -105,8 +106,7 @@ def picture(path: Path) -> Image.Image:
     rgb = Image.fromarray(decoded.rgb)
     if decoded.transparent:
         with Image.open(path) as file:
-            rgba = file.convert("RGBA")
-        rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+            rgb = on_white(file)
     rgb.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     return rgb
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from scripts.cut_outs import on_white
 from scripts.quality_pages import documents
 from twinlens.engine.decode import decode
 from twinlens.engine.errors import DecodeError
@@ -111,8 +112,7 @@ def read(path: Path) -> Image.Image | None:
     if not decoded.transparent:
         return Image.fromarray(decoded.rgb)
     with Image.open(path) as file:
-        rgba = file.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        return on_white(file)
 
 
 def fitted(image: Image.Image) -> Image.Image:
