@@ -5,8 +5,8 @@ m (t + 1) > r bits or more, so each pair within r bits is within t bits in some 
 Punjani and Fleet, Fast exact search in Hamming space with multi-index hashing, PAMI 2014). Codes of one
 value in a part are a bucket; a bucket is compared with those whose values differ by at most t bits.
 
-Large buckets are compared as tiles, each at the cost of a few calls. Rows of small ones are looked up: for each
-mask of at most t bits, all of them at once meet the rows whose value differs by that mask.
+Large buckets are compared as tiles, each at the cost of a few calls. Rows of small ones are looked up: for
+each mask of at most t bits, all of them at once meet the rows whose value differs by that mask.
 
 How much all that saves depends on the codes: `cheapest_parts` counts on a sample of them.
 """
