@@ -66,8 +66,7 @@ class QuantisedMaps:
         scales = iter([Scale.of_range(low, high) for low, high in ranges.tolist()])
         stem, *blocks, head = layers
         assert isinstance(stem, Convolution) and isinstance(head, Convolution)
-        first = _Convolution(stem, side, PIXELS, next(scales))
-        first.shift(0.5 * PIXELS.step)
+        first = _Convolution(stem, side, PIXELS, next(scales), shift=0.5 * PIXELS.step)
         self._steps: list[Maps] = [first]
         after, side = first.after, first.side
         for block in blocks:
@@ -86,9 +85,14 @@ class QuantisedMaps:
 
 
 class _Convolution:
-    """One convolution from codes to codes, or to float32 where they have no scale."""
+    """One convolution from codes to codes, or to float32 where they have no scale.
 
-    def __init__(self, layer: Convolution, side: int, before: Scale, after: Scale | None) -> None:
+    `shift` is added to everything that comes in. Nothing of the layer itself is kept.
+    """
+
+    def __init__(
+        self, layer: Convolution, side: int, before: Scale, after: Scale | None, *, shift: float = 0.0
+    ) -> None:
         weight, padding = layer.padded(side)
         self._before, self.after = before, after or Scale(1.0, 0)
         self._type = torch.float32 if after is None else torch.uint8
@@ -99,15 +103,10 @@ class _Convolution:
             codes, self._steps, before.step, before.zero, *self._shape, None
         )
         self._zeros = torch.zeros(len(codes), dtype=torch.int64)
-        self._weight = weight
         assert layer.bias is not None
-        self._bias = layer.bias.detach().float()
+        self._bias = layer.bias.detach().float() + shift * weight.sum(dim=(1, 2, 3))
         self._activation = ("hardtanh", [0.0, 6.0]) if layer.activated else ("none", [])
         self.side = -(-side // layer.stride[0])
-
-    def shift(self, value: float) -> None:
-        """Add a value to everything that comes in."""
-        self._bias = self._bias + value * self._weight.sum(dim=(1, 2, 3))
 
     def __call__(self, maps: torch.Tensor) -> torch.Tensor:
         codes: torch.Tensor = _onednn().qconv2d_pointwise(
