@@ -1,8 +1,8 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made its weights and `copy_descriptor.log.jsonl` beside them is its log. It was
-trained at several sizes at once, so that one network serves as two models: one that looks at two sizes, and
-one that is faster.
+trained at several sizes at once, so that one network serves as two models: one that sees more, and one
+that is faster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "1feadefcd8b1ffcbb3ad00b208b81dc4a4b95dd89e233d130d31ecb4e81fbc1e"
+WEIGHTS_DIGEST = "5589006c90a3a6bee386ed5094ff33fc21a22fd9bf587e469e24c6d5c625f193"
 
 RANGES = "ranges"
 
@@ -40,15 +40,15 @@ class Variant:
     """How large the network sees a picture, and how far its cosines are raised.
 
     Attributes:
-        sides: of the squares, px, largest first; the vector is the mean of what the network says of each.
+        side: of the square, px.
         constant: share of the appended constant in a vector's squared length.
     """
 
-    sides: tuple[int, ...]
+    side: int
     constant: float
 
 
-VARIANTS = {NAME: Variant((SIDE, FAST_SIDE), 0.5), FAST_NAME: Variant((FAST_SIDE,), 0.5)}
+VARIANTS = {NAME: Variant(SIDE, 0.5), FAST_NAME: Variant(FAST_SIDE, 0.5)}
 
 
 def _description(
@@ -57,7 +57,7 @@ def _description(
     variant = VARIANTS[name]
     return ModelDescription(
         name=name,
-        revision="3",
+        revision="2",
         dim=DIM,
         preprocess=json.dumps(
             {
@@ -66,12 +66,12 @@ def _description(
                 "mean": [0.5, 0.5, 0.5],
                 "pooling": f"generalised mean, p = {efficientnet.POOLING_POWER:g}",
                 "resize_mode": "squash",
-                "sizes": [[side, side] for side in variant.sides],
+                "size": [variant.side, variant.side],
                 "std": [0.5, 0.5, 0.5],
             },
             sort_keys=True,
         ),
-        decode=DecodePolicy(min_side=variant.sides[0]),
+        decode=DecodePolicy(min_side=variant.side),
         licence="Apache-2.0",
         text_capable=False,
         isolation=isolation,
@@ -145,27 +145,22 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         if precision == INT8:
             assert ranges is not None
-            self._maps: dict[int, Maps] = {
-                side: QuantisedMaps(network.layers, ranges, side) for side in self._variant.sides
-            }
+            self._maps: Maps = QuantisedMaps(network.layers, ranges, self._variant.side)
             # The layers in float32 are not needed any more: 14 MB.
             network.first, network.rest = nn.Sequential(), nn.Sequential()
             return
         # As in the backbone's own embedder: the first block loses most in a narrow precision.
         self._network.rest.to(self.dtype)
         lite.fuse_for(self._network, device)
-        self._maps = dict.fromkeys(self._variant.sides, self._network.maps)
+        self._maps = self._network.maps
 
     def prepare(self, image: Rgb) -> Prepared:
-        """The whole picture, squashed to the largest square: uint8 [side, side, 3]."""
-        return squashed(image, self._variant.sides[0])
+        """The whole picture, squashed to a square: uint8 [side, side, 3]."""
+        return squashed(image, self._variant.side)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors [n, 512] of uint8 [n, 3, side, side]."""
-        rows = [self._network.projected(maps(smaller(pixels, side))) for side, maps in self._maps.items()]
-        # One row as it is: dividing it by its length once more would change its last bits.
-        mean = nn.functional.normalize(torch.stack(rows).sum(dim=0), dim=1) if len(rows) > 1 else rows[0]
-        return with_constant(mean, self._variant.constant)
+        return with_constant(self._network.projected(self._maps(pixels)), self._variant.constant)
 
 
 def squashed(image: Rgb, side: int) -> Prepared:
@@ -178,16 +173,6 @@ def squashed(image: Rgb, side: int) -> Prepared:
     squares = nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
     square: Prepared = squares[0].permute(1, 2, 0).numpy()
     return square
-
-
-def smaller(pixels: torch.Tensor, side: int) -> torch.Tensor:
-    """Squares uint8 [n, 3, larger, larger] as squares of a smaller side, or as they are."""
-    if pixels.shape[-1] == side:
-        return pixels
-    # On a CPU torch resizes bytes, ten times as fast as floats; on CUDA floats only.
-    source = pixels if pixels.device.type == "cpu" else pixels.float()
-    resized = nn.functional.interpolate(source, (side, side), mode="bilinear", antialias=True)
-    return resized.round().to(torch.uint8) if resized.is_floating_point() else resized
 
 
 def with_constant(rows: torch.Tensor, share: float) -> torch.Tensor:

@@ -79,7 +79,7 @@ def test_prepared_pictures_are_whole_small_squares(embedder: Embedder) -> None:
     wide = np.zeros((40, 400, 3), np.uint8)
     wide[:, :20] = 255
     prepared = embedder.prepare(wide)
-    side = VARIANTS[embedder.description.name].sides[0]
+    side = VARIANTS[embedder.description.name].side
     assert prepared.shape == (side, side, 3) and prepared.dtype == np.uint8
     assert prepared[:, : side // 28].min() > 250 and prepared[:, side // 16 :].max() < 5
 
@@ -87,9 +87,7 @@ def test_prepared_pictures_are_whole_small_squares(embedder: Embedder) -> None:
 def test_it_is_an_image_model(embedder: Embedder) -> None:
     description = embedder.description
     assert not description.text_capable and not isinstance(embedder, TextEmbedder)
-    assert (
-        description.decode.min_side == VARIANTS[embedder.description.name].sides[0] and description.dim == 512
-    )
+    assert description.decode.min_side == VARIANTS[embedder.description.name].side and description.dim == 512
 
 
 def test_bfloat16_keeps_photographs_where_they_are(embedder: Embedder, photographs: list[Rgb]) -> None:
