@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from twinlens.engine.types import Rgb
@@ -89,14 +88,14 @@ class Previews:
             file.seek(start)
             return file.read(length)
 
-    def _place(self, row: int) -> list[int]:
+    def _place(self, row: int) -> tuple[int, int]:
         """First byte and length of the preview of a row; length 0 where there is none."""
-        place: NDArray[np.int64] = np.zeros(2, _PLACE)
         with suppress(FileNotFoundError), open(self._places, "rb") as file:
             file.seek(row * _PLACE_BYTES)
             if len(found := file.read(_PLACE_BYTES)) == _PLACE_BYTES:
-                place = np.frombuffer(found, _PLACE)
-        return place.tolist()
+                start, length = np.frombuffer(found, _PLACE)
+                return int(start), int(length)
+        return 0, 0
 
     def _earlier(self, id_: str, suffix: str) -> Path:
         return self._folder / id_[-2:] / f"{id_}.{suffix}"

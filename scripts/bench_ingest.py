@@ -195,7 +195,7 @@ def ingest_table(ingests: dict[str, Ingest]) -> Iterator[str]:
     yield f"\n{HEADING}\n"
     yield "JPEGs of 800 x 600, folder to finished dataset: previews, quality measures and pairs included;"
     yield f"`{CLIP}` has random weights. Images per second.\n"
-    columns = {
+    columns: dict[str, Callable[[Ingest], str]] = {
         "bare decoder, all cores": lambda each: f"{each.decode:.0f}",
         "bare model forward, batches of 32, torch's threads": lambda each: f"{each.plain:.0f}",
         "bare model forward, the dataset's calls, one core each": lambda each: f"{each.forward:.0f}",
