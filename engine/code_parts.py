@@ -43,7 +43,7 @@ _SAMPLE_ROWS = 4096
 _SAMPLE_PARTS = 5
 _BUCKET_COSTS = 400_000
 """Words that are compared in the time that a bucket takes beside its comparisons, measured."""
-_LOOKUP_COST, _MEETING_COST = 4.0, 10.0
+_LOOKUP_COST, _MEETING_COST = 8.0, 20.0
 """Of looking up one row with one mask, and of comparing a pair that so meets, likewise."""
 _SMALL_BUCKET = 1 << 15
 """Pairs up to which a bucket is looked up."""
