@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -32,6 +33,8 @@ SIGNATURES_AGREE = 8
 
 _CHUNK = 256
 _MANY = -1
+_SIGNATURES_HELD = 16_384
+"""Of images that were compared last, 512 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,9 @@ def _wanted(catalog: Catalog) -> list[Content]:
         if image.unit is not None and image.digest is not None and not image.low_information:
             by_unit[image.unit].setdefault(image.digest, Content(image, image.digest))
     wanted: dict[bytes, Content] = {}
+    signature_of = lru_cache(_SIGNATURES_HELD)(partial(_signature, catalog))
     for a, b in _candidates(catalog, by_unit):
-        if _same_size(a, b) and _signatures_agree(catalog, a, b):
+        if _same_size(a, b) and _agree(signature_of(a.image.id), signature_of(b.image.id)):
             wanted |= {content.digest: content for content in (a, b) if content.image.pixel_digest is None}
     return sorted(wanted.values(), key=lambda content: reading_order(content.image.file))
 
@@ -125,12 +129,15 @@ def _same_size(a: Content, b: Content) -> bool:
     return _size(a) == _size(b)
 
 
-def _signatures_agree(catalog: Catalog, a: Content, b: Content) -> bool:
-    first, second = catalog.signature(a.image.id), catalog.signature(b.image.id)
+def _signature(catalog: Catalog, id_: str) -> NDArray[np.int16] | None:
+    stored = catalog.signature(id_)
+    return None if stored is None else np.frombuffer(stored, np.uint8).astype(np.int16)
+
+
+def _agree(first: NDArray[np.int16] | None, second: NDArray[np.int16] | None) -> bool:
     if first is None or second is None:
         return True
-    difference = np.frombuffer(first, np.uint8).astype(np.int16) - np.frombuffer(second, np.uint8)
-    return bool(np.abs(difference).max() <= SIGNATURES_AGREE)
+    return bool(np.abs(first - second).max() <= SIGNATURES_AGREE)
 
 
 def _pixels(content: Content, limits: DecodeLimits) -> bytes | None:

@@ -16,6 +16,7 @@ from twinlens.engine.sources import source_exists
 from twinlens.models import resolve_auto
 from twinlens.service import console, documents
 from twinlens.service.downloading import download_listed
+from twinlens.service.memory import give_back_freed_memory
 from twinlens.service.report import Report
 from twinlens.service.wiring import create_dataset, has_dataset, open_dataset
 
@@ -67,7 +68,11 @@ def indexed(
         reports = []
         for source in sources:
             with console.progress(quiet=quiet) as on_progress:
-                reports.append(data.add(source, options, on_progress))
+                reports.append(data.add(source, options, on_progress, relate=False))
+        # What decoding and embedding took is not needed any more, and comparing wants some.
+        give_back_freed_memory()
+        with console.progress(quiet=quiet) as on_progress:
+            data.relate(on_progress, options.join)
         if archives := sum(report.archives for report in reports):
             console.print_notice(
                 f"{archives:,} archives lie in these folders and were not entered: name those with images as "
