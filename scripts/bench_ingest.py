@@ -80,6 +80,7 @@ def parse() -> argparse.Namespace:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--models", nargs="+", default=["twinlens_copy512", "twinlens_fast512", CLIP])
+    parser.add_argument("--memory-sizes", type=int, nargs="+", default=MEMORY_SIZES, help="images")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to cut")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000, help="images of one ingest round")
@@ -88,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ingest_section(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Measure; this part of the page, and its figures."""
-    sizes = (1_000,) if options.quick else MEMORY_SIZES
+    sizes = (1_000,) if options.quick else options.memory_sizes
     pictures = pictures_below(options.pictures, MEMORY_IMAGE)
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as scratch:
         photos = Path(scratch) / "photos"
