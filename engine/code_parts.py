@@ -45,6 +45,8 @@ _BUCKET_COSTS = 400_000
 """Words that are compared in the time that a bucket takes beside its comparisons, measured."""
 _LOOKUP_COST, _MEETING_COST = 8.0, 20.0
 """Of looking up one row with one mask, and of comparing a pair that so meets, likewise."""
+_MASK_COSTS = 100_000
+"""Of the calls that look up all rows with one mask, beside what they do for each row."""
 _SMALL_BUCKET = 1 << 15
 """Pairs up to which a bucket is looked up."""
 
@@ -120,11 +122,12 @@ def cheapest_parts(
         count = radius // (tolerance + 1) + 1
         for width in _WIDTHS:
             parts = Parts(count, tolerance, width)
-            if count * width <= bits:
+            lookups = count * len(parts.masks) * (_MASK_COSTS + half * _LOOKUP_COST * len(left))
+            # What already costs too much by its buckets and its lookups alone need not be counted.
+            if count * width <= bits and min(count * _BUCKET_COSTS * stripes, lookups) < least:
                 pairs, buckets = _work(parts, *samples, (len(left), len(right)))
                 tiles = half * pair_cost * pairs + _BUCKET_COSTS * buckets * stripes
-                lookups = half * (_LOOKUP_COST * count * len(parts.masks) * len(left) + _MEETING_COST * pairs)
-                cost = min(tiles, lookups)
+                cost = min(tiles, lookups + half * _MEETING_COST * pairs)
                 best, least = (parts, cost) if cost < least else (best, least)
     return best, least
 
@@ -183,7 +186,8 @@ def _pairs_of_part(
     values = 1 << parts.width
     ours = _Buckets.of(left.keys[part], values)
     theirs = ours if later else _Buckets.of(right.keys[part], values)
-    met = sum(theirs.sizes[np.arange(values) ^ mask] for mask in parts.masks)
+    sizes = theirs.sizes
+    met = sum(sizes[np.arange(values) ^ mask] for mask in parts.masks)
     is_large = ours.sizes * met > _SMALL_BUCKET
     tiles = (
         found

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_queries import save_random_clip
+from scripts.bench_queries import CLIP, save_random_clip
 from scripts.cuts import pictures_below, save_cuts
 from scripts.processes import forget_peak, peak_mib, resident_mib
 from twinlens import create_dataset, load_model
@@ -39,7 +39,6 @@ SIZE = (800, 600)
 MEMORY_SIZES = (20_000, 100_000)
 MEMORY_IMAGE = (320, 240)
 MEMORY_MODEL = "twinlens_copy512"
-CLIP = "ViT-B-32"
 CLIP_IMAGES = 200
 """Of a slow model, fewer images take as long."""
 
