@@ -8,7 +8,9 @@ whatever the number of rows and even if every pair is similar: pairs are handed 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +43,10 @@ _ACCELERATOR_BLOCK = 8192
 _PAIR_VALUES_AT_ONCE = 1 << 21
 _ALL = slice(None)
 
-# What stays loaded while all other blocks come by: loading one costs as much as meeting four.
+# What stays loaded while all other blocks come by: loading one costs as much as meeting four, and for an
+# accelerator, which reads it over a bus, as much as meeting thirty.
 _LOADED_BYTES = 1 << 26
+_ACCELERATOR_LOADED_BYTES = 1 << 30
 
 _RIVALS_KEPT = 1 << 22
 
@@ -112,7 +116,8 @@ def self_join(
     if precision is None:
         task = Task(threshold, len(new) * (len(old) + len(new) // 2), nearest is not None)
         precision = chosen_precision(rows, kept, task, device)
-    side = _Side(rows, norms, make_screen(precision, min(size, len(kept)), rows.shape[1], device))
+    screen = make_screen(precision, min(size, len(kept)), rows.shape[1], device)
+    side = _Side(rows, norms, screen, _loaded_bytes(device))
     return _self_join(side, old, new, size, threshold, nearest)
 
 
@@ -153,21 +158,25 @@ def cross_join(
         task = Task(threshold, len(kept_a) * len(kept_b), wants_nearest=False)
         precision = chosen_precision(rows_a, kept_a, task, device)
     screen = make_screen(precision, min(size, max(len(kept_a), len(kept_b))), rows_a.shape[1], device)
-    left, right = _Side(rows_a, norms_a, screen), _Side(rows_b, norms_b, screen)
+    left, right = (
+        _Side(rows, norms, screen, _loaded_bytes(device))
+        for rows, norms in ((rows_a, norms_a), (rows_b, norms_b))
+    )
     return _cross_join(left, kept_a, right, kept_b, size, threshold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Side:
-    """One collection, and the screen that its blocks are loaded for."""
+    """One collection, the screen that its blocks are loaded for, and how much of it may stay loaded."""
 
     rows: RowSource
     norms: NDArray[np.float64]
     screen: Screen | CodedScreen | HalfScreen
+    loaded_bytes: int
 
     def loaded_at_once(self, size: int) -> int:
         """How many rows stay loaded: whole blocks of `size`, one at least."""
-        return max(1, _LOADED_BYTES // (self.screen.value_bytes * self.rows.shape[1] * size)) * size
+        return max(1, self.loaded_bytes // (self.screen.value_bytes * self.rows.shape[1] * size)) * size
 
     def blocks(self, numbers: Numbers, size: int) -> Iterator[_Block]:
         """Blocks of at most `size` of some rows, one at a time."""
@@ -201,14 +210,22 @@ def _block_size(threshold: float, block: int | None, device: str) -> int:
     return block or (_CPU_BLOCK if device == "cpu" else _ACCELERATOR_BLOCK)
 
 
+def _loaded_bytes(device: str) -> int:
+    return _LOADED_BYTES if device == "cpu" else _ACCELERATOR_LOADED_BYTES
+
+
 def _kept(rows: RowSource, skip: Mask | None) -> Numbers:
     return np.arange(len(rows)) if skip is None else np.flatnonzero(~skip)
 
 
 def _norms(rows: RowSource, kept: Numbers) -> NDArray[np.float64]:
     norms = np.full(len(rows), np.nan)
-    for span in spans(0, len(kept), _CPU_BLOCK):
+
+    def measure(span: slice) -> None:
         norms[kept[span]] = row_norms(rows[kept[span]], kept[span])
+
+    with ThreadPoolExecutor() as pool:
+        deque(pool.map(measure, spans(0, len(kept), _CPU_BLOCK)), maxlen=0)
     return norms
 
 

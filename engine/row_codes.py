@@ -114,7 +114,7 @@ class CodedScreen:
         import torch
 
         n, dim = rows.shape
-        turned = self._turned(unit_tensor(rows, norms, "cpu"))
+        turned = self._turned(unit_tensor(rows, norms, self._device))
         steps = turned.round().clamp_(-_STEPS, _STEPS)
         values = torch.zeros(
             (filled_up(n, GROUP), filled_up(dim, _MULTIPLE)), dtype=torch.int8, device=self._device
@@ -130,7 +130,7 @@ class CodedScreen:
         if self._turn_there is None:
             return torch.from_numpy(units.numpy() @ self._turn)
         with full_precision():
-            return units.to(self._device) @ self._turn_there
+            return units @ self._turn_there
 
     def product(self, a: Codes, b: Codes, n: int, m: int) -> CodedProduct:
         """Products of two coded blocks of n and m rows; a block with itself leaves out the diagonal."""
