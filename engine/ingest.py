@@ -1,7 +1,8 @@
 """Ingest: files in, rows and records out, in the order of their source.
 
 One pool, a thread for each core, both looks at files and embeds batches, each on one core: nothing
-waits for a barrier, and no core is asked for twice. Batches are committed one at a time, in order: the
+waits for a barrier, and no core is asked for twice. Where many threads would wait for the interpreter's
+lock, each has a process that decodes for it (`viewers`). Batches are committed one at a time, in order: the
 rows are flushed to vectors.f16, then one transaction makes them count. A kill loses the at most two
 batches that were being embedded, and the next run forms the same batches again, so that it ends with
 the same dataset. What waits in memory is bounded by a few batches of prepared images.
@@ -31,15 +32,19 @@ from twinlens.engine.errors import DecodeError, SourceError
 from twinlens.engine.join_plan import JoinMethod
 from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.previews import Previews
-from twinlens.engine.sight import Known, Looker, Sight
+from twinlens.engine.sight import Known, Looker, Sight, ViewOf, wanted_for
 from twinlens.engine.sources import SourceFailure, SourceFile, scan, source_root
 from twinlens.engine.storage import storage_errors
 from twinlens.engine.types import Embedder, Embeddings, Prepared
 from twinlens.engine.vectors import Rows, VectorFile
+from twinlens.engine.viewers import viewing
 
 _CHUNK = 1024
 _WAITING_BATCHES = 3
 _EMBEDDING_BATCHES = 2
+_FEW_THREADS = 3
+_WORTH_PROCESSES = 400
+"""Files from which on viewers win more time than they take to start: 0.15 s of a core each."""
 _LARGEST_COMMIT = 8
 """A batch is committed when it holds this many times its size in copies, which need no embedding."""
 
@@ -245,8 +250,12 @@ class Ingest:
         """Look at what is new or changed, embed it and commit it, batch by batch."""
         self._embedder = self._load_embedder()
         workers = self._options.workers or os.cpu_count() or 1
-        with ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool:
-            looks = self._look_at(pool, self._files_to_read(), workers)
+        wanted = wanted_for(self._embedder, self._options.limits, hashes=self._options.hashes)
+        with (
+            viewing(wanted, apart=self._is_worth_processes(workers, total)) as view_of,
+            ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool,
+        ):
+            looks = self._look_at(pool, self._files_to_read(), workers, view_of)
             for done, (file, seen) in enumerate(looks, start=1):
                 self._take(file, seen)
                 if self._is_full():
@@ -256,15 +265,18 @@ class Ingest:
             while self._embedding:
                 self._commit(self._embedding.popleft())
 
+    def _is_worth_processes(self, workers: int, files: int) -> bool:
+        """Threads get in each other's way while they look; where a few also embed on the CPU, they do not."""
+        embeds_elsewhere = not self._embedder.device.startswith("cpu")
+        return workers > (1 if embeds_elsewhere else _FEW_THREADS) and files >= _WORTH_PROCESSES
+
     def _look_at(
-        self, pool: Executor, files: Iterable[Listed], workers: int
+        self, pool: Executor, files: Iterable[Listed], workers: int, view_of: ViewOf
     ) -> Iterator[tuple[Listed, Sight | Known | DecodeError]]:
         known = frozenset(self._vanished) | self._catalog.touched_digests(self._source)
-        options = self._options
-        looker = Looker(self._embedder, options.limits, options.hashes, known)
-        self._look_again = partial(
-            self._look, Looker(self._embedder, options.limits, options.hashes, frozenset())
-        )
+        limits = self._options.limits
+        looker = Looker(self._embedder, limits, view_of, known)
+        self._look_again = partial(self._look, Looker(self._embedder, limits, view_of))
         ahead = _WAITING_BATCHES * self._batch_size + workers
         return ordered_map(pool, partial(self._look, looker), files, ahead=ahead)
 
@@ -328,7 +340,7 @@ class Ingest:
         replaced = self._catalog.rows_of(changed)
         if len(rows):
             with storage_errors(self._catalog.folder):
-                self._previews.write(committed, [sight.preview for _, sight in sound])
+                self._previews.write(committed, [sight.view.preview for _, sight in sound])
             self._vectors.write(committed, rows)
         with self._catalog.transaction():
             for id_, file in batch.moves:
@@ -415,7 +427,7 @@ class Ingest:
 
 
 def _record(id_: str, row: int, source: int, file: Listed, sight: Sight) -> NewImage:
-    quality = sight.quality
+    view, quality = sight.view, sight.view.quality
     return NewImage(
         id=id_,
         row=row,
@@ -424,16 +436,16 @@ def _record(id_: str, row: int, source: int, file: Listed, sight: Sight) -> NewI
         size=file.size,
         mtime_ns=file.mtime_ns,
         digest=sight.digest,
-        pixel_digest=sight.pixel_digest,
-        width=sight.width,
-        height=sight.height,
-        format=sight.format,
-        exif_tags=sight.exif_tags,
+        pixel_digest=view.pixel_digest,
+        width=view.width,
+        height=view.height,
+        format=view.format,
+        exif_tags=view.exif_tags,
         sharpness=quality.sharpness,
         contrast=quality.contrast,
         brightness=quality.brightness,
         signature=quality.signature,
-        low_information=sight.low_information,
-        bmh1=sight.hashes.bmh1.tobytes() if sight.hashes else None,
-        phash=sight.hashes.phash.tobytes() if sight.hashes else None,
+        low_information=view.low_information,
+        bmh1=view.hashes.bmh1.tobytes() if view.hashes else None,
+        phash=view.hashes.phash.tobytes() if view.hashes else None,
     )

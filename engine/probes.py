@@ -20,10 +20,10 @@ from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import byte_digest, pixel_digest
 from twinlens.engine.quality import shows_something
 from twinlens.engine.search import probe_stored
-from twinlens.engine.sight import decode_errors
 from twinlens.engine.similarity import unit_rows
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.types import Embedder, Prepared, Probe
+from twinlens.engine.view import decode_errors
 
 Part = Callable[[int, int], Box]
 """Which part of an image is meant, by the width and height of the upright image, px."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from twinlens.engine.decode import DecodeLimits, decode, read_bytes
+from twinlens.engine.decode import DecodeLimits, read_bytes
 from twinlens.engine.errors import DecodeError
-from twinlens.engine.hashing import Hashes, byte_digest, image_hashes, pixel_digest
-from twinlens.engine.previews import encode_preview
-from twinlens.engine.quality import Quality, is_low_information, measure
-from twinlens.engine.types import Embedder, Prepared
+from twinlens.engine.hashing import byte_digest
+from twinlens.engine.types import Embedder, Prepared, Rgb
+from twinlens.engine.view import View, Wanted, decode_errors, view_of
+
+ViewOf = Callable[[bytes], tuple[View, Rgb]]
+"""Gives what the bytes of a file show, and its pixels; raises DecodeError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +22,12 @@ class Sight:
 
     Attributes:
         digest: of its bytes.
-        width: upright, px.
-        height: upright, px.
-        format: "jpeg", "png", ...
-        exif_tags: how many.
-        quality: sharpness, contrast, brightness, signature.
-        low_information: flat, blank or nearly constant.
-        pixel_digest: of the fully decoded pixels, where they were needed.
-        hashes: bmh1 and phash, where they were asked for.
-        preview: JPEG bytes.
+        view: whatever the model.
         prepared: what the model takes.
     """
 
     digest: bytes
-    width: int
-    height: int
-    format: str
-    exif_tags: int
-    quality: Quality
-    low_information: bool
-    pixel_digest: bytes | None
-    hashes: Hashes | None
-    preview: bytes
+    view: View
     prepared: Prepared
 
 
@@ -59,14 +45,14 @@ class Looker:
     Attributes:
         embedder: prepares images for the model.
         limits: what is refused before decoding.
-        hashes: hash every image; JPEGs are then decoded in full as well.
+        view_of: decodes and measures, here or in another process.
         known: digests that need no decoding, because their images only moved or were touched.
     """
 
     embedder: Embedder
     limits: DecodeLimits
-    hashes: bool
-    known: frozenset[bytes]
+    view_of: ViewOf
+    known: frozenset[bytes] = frozenset()
 
     def look(self, path: str) -> Sight | Known | DecodeError:
         """Look at one file; what is wrong with it is an answer, not an exception."""
@@ -87,40 +73,15 @@ class Looker:
         digest = byte_digest(data)
         if digest in self.known:
             return Known(digest)
-        image = decode(data, policy=self.embedder.description.decode, limits=self.limits)
-        quality = measure(image.rgb)
-        low_information = is_low_information(quality)
-        # Hashes and pixel digests need all pixels; a model must see the same ones with and without them.
-        full = (
-            decode(data, limits=self.limits) if image.reduced and (self.hashes or low_information) else image
-        )
-        return Sight(
-            digest=digest,
-            width=image.width,
-            height=image.height,
-            format=image.format,
-            exif_tags=image.exif_tags,
-            quality=quality,
-            low_information=low_information,
-            # Flat images have no other evidence than identity, so theirs is established at once.
-            pixel_digest=pixel_digest(full.rgb) if low_information and not image.transparent else None,
-            hashes=image_hashes(full.rgb) if self.hashes else None,
-            preview=encode_preview(image.rgb),
-            prepared=self.embedder.prepare(image.rgb),
-        )
+        view, rgb = self.view_of(data)
+        return Sight(digest, view, self.embedder.prepare(rgb))
 
 
-@contextmanager
-def decode_errors() -> Iterator[None]:
-    """Raise whatever a decoder or model trips over as a DecodeError of the file that is looked at."""
-    try:
-        yield
-    except DecodeError:
-        raise
-    except MemoryError:
-        reason = "it does not fit into memory: scale it down"
-        raise DecodeError(reason, stage="decode", retryable=True) from None
-    except Exception as error:
-        # One file must never end a run of 200,000: it is a row.
-        reason = f"it cannot be prepared: {type(error).__name__}: {error}"
-        raise DecodeError(reason, stage="prepare") from error
+def wanted_for(embedder: Embedder, limits: DecodeLimits, *, hashes: bool) -> Wanted:
+    """What this model wants of every file."""
+    return Wanted(embedder.description.decode, limits, hashes)
+
+
+def viewing_here(wanted: Wanted) -> ViewOf:
+    """Decode and measure on the thread that asks."""
+    return partial(view_of, wanted=wanted)

@@ -20,7 +20,7 @@ from twinlens.engine.embedding import embed_padded
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import PackedHash, bmh1, byte_digest
 from twinlens.engine.pipeline import ordered_map
-from twinlens.engine.sight import Looker, Sight
+from twinlens.engine.sight import Looker, Sight, viewing_here, wanted_for
 from twinlens.engine.types import DecodePolicy, Embedder, Embeddings, Prepared, Rgb
 
 _PICTURE = DecodePolicy(min_side=LARGEST_SIDE)
@@ -90,7 +90,7 @@ def collect_specimens(
         limits: what is refused before decoding.
     """
     workers = os.cpu_count() or 1
-    looker = Looker(embedder, limits, hashes=False, known=frozenset())
+    looker = Looker(embedder, limits, viewing_here(wanted_for(embedder, limits, hashes=False)))
     with ThreadPoolExecutor(workers, initializer=embedder.use_one_core) as pool:
         waiting: deque[tuple[list[_Edited | LeftOut], Future[Embeddings]]] = deque()
         batch: list[_Edited | LeftOut] = []
@@ -150,7 +150,7 @@ def _edited(looker: Looker, each: int, seed: int, image: ImageRecord) -> _Edited
 def _look(looker: Looker, data: bytes) -> Prepared | None:
     """What the model takes; None where the edit is flat or beyond what is read."""
     seen = looker.look_at_bytes(data)
-    return seen.prepared if isinstance(seen, Sight) and not seen.low_information else None
+    return seen.prepared if isinstance(seen, Sight) and not seen.view.low_information else None
 
 
 def _prepared(batch: Sequence[_Edited | LeftOut]) -> list[Prepared]:

@@ -1,0 +1,99 @@
+"""What the bytes of one file show, whatever the model: decoded once, measured, hashed, made small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from twinlens.engine.decode import DecodeLimits, decode
+from twinlens.engine.errors import DecodeError
+from twinlens.engine.hashing import Hashes, image_hashes, pixel_digest
+from twinlens.engine.previews import encode_preview
+from twinlens.engine.quality import Quality, is_low_information, measure
+from twinlens.engine.types import DecodePolicy, Rgb
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of every file.
+
+    Attributes:
+        policy: how far a JPEG may be reduced.
+        limits: what is refused before decoding.
+        hashes: hash every image; JPEGs are then decoded in full as well.
+    """
+
+    policy: DecodePolicy
+    limits: DecodeLimits
+    hashes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one file shows.
+
+    Attributes:
+        width: upright, px.
+        height: upright, px.
+        format: "jpeg", "png", ...
+        exif_tags: how many.
+        quality: sharpness, contrast, brightness, signature.
+        low_information: flat, blank or nearly constant.
+        pixel_digest: of the fully decoded pixels, where they were needed.
+        hashes: bmh1 and phash, where they were asked for.
+        preview: JPEG bytes.
+    """
+
+    width: int
+    height: int
+    format: str
+    exif_tags: int
+    quality: Quality
+    low_information: bool
+    pixel_digest: bytes | None
+    hashes: Hashes | None
+    preview: bytes
+
+
+def view_of(data: bytes, wanted: Wanted) -> tuple[View, Rgb]:
+    """Decode and measure the bytes of a file; gives its pixels too, those of a JPEG perhaps reduced.
+
+    Raises:
+        DecodeError: they are no image that is decoded, or damaged, or too large.
+    """
+    image = decode(data, policy=wanted.policy, limits=wanted.limits)
+    quality = measure(image.rgb)
+    low_information = is_low_information(quality)
+    # Hashes and pixel digests need all pixels; a model must see the same ones with and without them.
+    needs_all = image.reduced and (wanted.hashes or low_information)
+    full = decode(data, limits=wanted.limits) if needs_all else image
+    view = View(
+        width=image.width,
+        height=image.height,
+        format=image.format,
+        exif_tags=image.exif_tags,
+        quality=quality,
+        low_information=low_information,
+        # Flat images have no other evidence than identity, so theirs is established at once.
+        pixel_digest=pixel_digest(full.rgb) if low_information and not image.transparent else None,
+        hashes=image_hashes(full.rgb) if wanted.hashes else None,
+        preview=encode_preview(image.rgb),
+    )
+    return view, image.rgb
+
+
+@contextmanager
+def decode_errors() -> Iterator[None]:
+    """Raise whatever a decoder or model trips over as a DecodeError of the file that is looked at."""
+    try:
+        yield
+    except DecodeError:
+        raise
+    except MemoryError:
+        reason = "it does not fit into memory: scale it down"
+        raise DecodeError(reason, stage="decode", retryable=True) from None
+    except Exception as error:
+        # One file must never end a run of 200,000: it is a row.
+        reason = f"it cannot be prepared: {type(error).__name__}: {error}"
+        raise DecodeError(reason, stage="prepare") from error
