@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +105,13 @@ _RECORD = """id, row, unit, root, relative, size, mtime_ns, digest, pixel_digest
     exif_tags, sharpness, contrast, brightness, low_information, location"""
 
 
-# Listed files that are neither images as they are known nor failures for good; ?1 source, ?2 retry those.
+# Listed files that are neither images as they are known nor failures for good; `:retry` those.
 _UNREAD = """FROM listed AS l
-    LEFT JOIN images AS i ON i.source = ?1 AND i.relative = l.relative
+    LEFT JOIN images AS i ON i.source = :source AND i.relative = l.relative
         AND i.size = l.size AND i.mtime_ns = l.mtime_ns
-    LEFT JOIN failures AS f ON f.source = ?1 AND f.relative = l.relative
+    LEFT JOIN failures AS f ON f.source = :source AND f.relative = l.relative
         AND f.size = l.size AND f.mtime_ns = l.mtime_ns AND NOT f.retryable
-    WHERE i.id IS NULL AND (f.relative IS NULL OR ?2)"""
+    WHERE i.id IS NULL AND (f.relative IS NULL OR :retry)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,14 +397,15 @@ class Catalog:
         """The next listed files that are new, changed or worth another try, with their positions."""
         rows = self._db.execute(
             f"SELECT position, l.relative, l.size, l.mtime_ns {_UNREAD}"
-            " AND position > ?3 ORDER BY position LIMIT ?4",
-            (source, retry_failed, after, limit),
+            " AND position > :after ORDER BY position LIMIT :limit",
+            {"source": source, "retry": retry_failed, "after": after, "limit": limit},
         )
         return [(position, Listed(*rest)) for position, *rest in rows]
 
     def count_to_read(self, source: int, *, retry_failed: bool) -> int:
         """How many files `to_read` will hand out in all."""
-        return self._number(f"SELECT count(*) {_UNREAD}", (source, retry_failed)) or 0
+        parameters = {"source": source, "retry": retry_failed}
+        return self._number(f"SELECT count(*) {_UNREAD}", parameters) or 0
 
     def vanished(self, source: int) -> list[tuple[str, bytes, bytes | None]]:
         """Images of a source that it does not list any more: id, relative path, digest; by row."""
@@ -441,12 +442,12 @@ class Catalog:
         Stage and reason of an image are empty.
         """
         rows = self._db.execute(
-            "SELECT relative, size, mtime_ns, '', '', 0 FROM images WHERE source = ?1"
-            " AND relative > ?2 AND relative < ?3"
+            "SELECT relative, size, mtime_ns, '', '', 0 FROM images WHERE source = :source"
+            " AND relative > :first AND relative < :end"
             " UNION ALL SELECT relative, size, mtime_ns, stage, reason, retryable FROM failures"
-            " WHERE source = ?1 AND relative > ?2 AND relative < ?3 ORDER BY relative",
+            " WHERE source = :source AND relative > :first AND relative < :end ORDER BY relative",
             # "0" is the byte after "/".
-            (source, folder + b"/", folder + b"0"),
+            {"source": source, "first": folder + b"/", "end": folder + b"0"},
         )
         return [(Listed(*file), stage, why, bool(re)) for *file, stage, why, re in rows]
 
@@ -565,7 +566,8 @@ class Catalog:
 
     def set_pixel_digests(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
         """Write digests of decoded pixels: (byte digest, pixel digest)."""
-        self._db.executemany("UPDATE images SET pixel_digest = ?2 WHERE digest = ?1", digests)
+        written = ((pixel_digest, digest) for digest, pixel_digest in digests)
+        self._db.executemany("UPDATE images SET pixel_digest = ? WHERE digest = ?", written)
 
     def hashes(self) -> dict[str, tuple[bytes, bytes]]:
         """bmh1 and phash, packed, of every image that has them, by id."""
@@ -574,7 +576,8 @@ class Catalog:
 
     def set_hashes(self, hashes: Iterable[tuple[str, bytes, bytes]]) -> None:
         """Write packed hashes: (id, bmh1, phash)."""
-        self._db.executemany("UPDATE images SET bmh1 = ?2, phash = ?3 WHERE id = ?1", hashes)
+        written = ((bmh1, phash, id_) for id_, bmh1, phash in hashes)
+        self._db.executemany("UPDATE images SET bmh1 = ?, phash = ? WHERE id = ?", written)
 
     def _record(self, row: Sequence[Any]) -> ImageRecord:
         id_, place, unit, root, relative, *facts, low_information, location = row
@@ -683,7 +686,7 @@ class Catalog:
             return []
         return [id_ for (id_,) in self._db.execute("SELECT id FROM kept ORDER BY id")]
 
-    def _number(self, query: str, parameters: Sequence[object]) -> int | None:
+    def _number(self, query: str, parameters: Sequence[object] | Mapping[str, object]) -> int | None:
         value = self._db.execute(query, parameters).fetchone()[0]
         return None if value is None else int(value)
 

@@ -28,7 +28,8 @@ from twinlens.engine.types import Rgb
 from twinlens.engine.view import View, Wanted, decode_errors, view_of
 
 _COMMAND = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    # Its products are small: a pool of BLAS threads would only take memory.
+    "import json, os, sys; os.putenv('OPENBLAS_NUM_THREADS', '1'); sys.path[:] = json.loads(sys.argv[1]); "
     "from twinlens.engine.viewers import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
 )
 _ATTEMPTS = 2
@@ -54,7 +55,7 @@ class _Refused:
 
 @contextmanager
 def viewing(wanted: Wanted, *, apart: bool) -> Iterator[ViewOf]:
-    """How the files of a run are looked at: in processes of their own, one for each thread that asks, or here.
+    """How the files of a run are looked at: in processes, one for each thread that asks, or here.
 
     Args:
         wanted: of every file.
@@ -135,7 +136,9 @@ class Viewer:
                 ended = self._restart()
         cause = f"signal {-ended}" if ended < 0 else f"status {ended}"
         if ended == -signal.SIGKILL:
-            reason = f"the process that decodes it was killed ({cause}), perhaps for want of memory: scale it down"
+            reason = (
+                f"the process that decodes it was killed ({cause}), perhaps for want of memory: scale it down"
+            )
             raise DecodeError(reason, stage="decode", retryable=True)
         reason = f"it crashes the decoder ({cause}): export it again"
         raise DecodeError(reason, stage="decode")
@@ -153,8 +156,6 @@ class Viewer:
                 [sys.executable, "-c", _COMMAND, json.dumps(sys.path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
-                # Its products are small: a pool of BLAS threads would only take memory.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
         self._connection = ours
         with suppress(ConnectionError):

@@ -114,10 +114,10 @@ class KeyStore:
             name=name,
         )
         # A name that is the id of another key would leave open which of the two `revoke` ends.
-        taken = "SELECT 1 FROM keys WHERE api_key = ?1 OR (name = ?1 AND revoked IS NULL)"
+        taken = "SELECT 1 FROM keys WHERE api_key = :name OR (name = :name AND revoked IS NULL)"
         add = "INSERT INTO keys (api_key, name, created, api_secret, token_sha256) VALUES (?, ?, ?, ?, ?)"
         with self._file.change() as db:
-            if db.execute(taken, (name,)).fetchone():
+            if db.execute(taken, {"name": name}).fetchone():
                 raise InvalidValue(f"a key named {name!r} exists: choose another name, or revoke it first")
             db.execute(add, (new.api_key, name, int(time.time()), new.api_secret, _digest(new.token)))
         return new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -36,6 +37,19 @@ def test_only_the_service_reads_the_environment() -> None:
         for module in (ROOT / folder).rglob("*.py"):
             text = module.read_text()
             assert "os.environ" not in text and "getenv" not in text, f"{module} reads the environment"
+
+
+def test_no_placeholder_of_sql_has_a_number() -> None:
+    """From Python 3.14 on, sqlite3 refuses them with a sequence: plain ones, or names with a mapping."""
+    for folder in FOLDERS:
+        for module in (ROOT / folder).rglob("*.py"):
+            strings = (
+                node.value
+                for node in ast.walk(ast.parse(module.read_text()))
+                if isinstance(node, ast.Constant)
+            )
+            found = [text for text in strings if isinstance(text, str) and re.search(r"[=,( ]\?[0-9]", text)]
+            assert not found, f"{module}: {found}"
 
 
 def test_hashing_needs_neither_torch_nor_faiss() -> None:

@@ -175,11 +175,11 @@ class DatasetStore:
     def of_caller(self, caller: str) -> list[DatasetRow]:
         """All datasets that the caller may see, the newest first."""
         query = (
-            f"SELECT {_COLUMNS} FROM datasets WHERE owner = ?1"
-            " OR id IN (SELECT dataset FROM shares WHERE grantee = ?1) ORDER BY created DESC, id"
+            f"SELECT {_COLUMNS} FROM datasets WHERE owner = :caller"
+            " OR id IN (SELECT dataset FROM shares WHERE grantee = :caller) ORDER BY created DESC, id"
         )
         with self._database.reading() as db:
-            return [_row(found) for found in db.execute(query, (caller,))]
+            return [_row(found) for found in db.execute(query, {"caller": caller})]
 
     def all(self) -> list[DatasetRow]:
         """All datasets, whoever owns them."""
@@ -198,8 +198,8 @@ class DatasetStore:
         """Write the state; no such dataset is no error: it was deleted meanwhile."""
         with self._database.writing() as db:
             db.execute(
-                "UPDATE datasets SET status = ?1, progress = ?2, images = ifnull(?3, images), error = ?4,"
-                " ready = ready OR ?5, updated = ?6 WHERE id = ?7",
+                "UPDATE datasets SET status = ?, progress = ?, images = ifnull(?, images), error = ?,"
+                " ready = ready OR ?, updated = ? WHERE id = ?",
                 (status, progress, images, error, status in BROWSABLE, now(), id_),
             )
 

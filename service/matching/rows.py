@@ -171,7 +171,7 @@ def give(db: sqlite3.Connection, old_owner: str, new_owner: str) -> int:
     ).fetchone()
     if taken is not None:
         raise InvalidValue(f"{new_owner!r} has a collection {taken[0]!r} already: delete one of the two")
-    return db.execute("UPDATE collections SET owner = ?2 WHERE owner = ?1", owners).rowcount
+    return db.execute("UPDATE collections SET owner = ? WHERE owner = ?", owners[::-1]).rowcount
 
 
 # -- records ---------------------------------------------------------------------------------------

@@ -86,14 +86,19 @@ def test_a_killed_viewer_is_replaced_and_the_file_is_seen() -> None:
 
 @pytest.mark.parametrize(
     ("number", "reason", "retryable"),
-    [(signal.SIGSEGV, "it crashes the decoder (signal 11)", False), (signal.SIGKILL, "was killed (signal 9)", True)],
+    [
+        (signal.SIGSEGV, "it crashes the decoder (signal 11)", False),
+        (signal.SIGKILL, "was killed (signal 9)", True),
+    ],
 )
 def test_bytes_that_crash_the_decoder_twice_are_named(
     monkeypatch: pytest.MonkeyPatch, number: int, reason: str, retryable: bool
 ) -> None:
     """A viewer that kills itself as soon as a file is asked for, as a crashing decoder would."""
     crash = f"serve = lambda fd, shared: (Connection(fd).recv(), os.kill(os.getpid(), {int(number)}))"
-    command = viewers._COMMAND.replace("serve(int", f"from multiprocessing.connection import Connection; import os; {crash}; serve(int")
+    command = viewers._COMMAND.replace(
+        "serve(int", f"from multiprocessing.connection import Connection; import os; {crash}; serve(int"
+    )
     monkeypatch.setattr(viewers, "_COMMAND", command)
     with closing(Viewer(WANTED)) as viewer, pytest.raises(DecodeError) as caught:
         viewer.view_of(photographs()["chelsea.jpg"])
@@ -164,7 +169,9 @@ def test_a_dataset_is_the_same_with_viewers(
             dataset.add(photos, IngestOptions(workers=4, hashes=hashes))
             images = dataset.images()
             rows = dataset.snapshot().rows.tobytes()
-            made.append((images, rows, list(dataset.failures()), [dataset.preview(each.id) for each in images]))
+            made.append(
+                (images, rows, list(dataset.failures()), [dataset.preview(each.id) for each in images])
+            )
     assert made[0] == made[1]
 
 
