@@ -21,6 +21,7 @@ from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_scenes import SCENES
 from twinlens.models.copy_descriptor import squashed
 
+NEIGHBOURS = 12
 GROUP = 4
 HARD_SHARE = 0.5
 SHARED_SCENE = 0.35
@@ -49,22 +50,14 @@ class Batch:
 
 
 class Steps(Dataset[Batch]):
-    """The batches of all steps.
-
-    `near` has places of each chosen picture's nearest strangers; some of a step's pictures come with theirs.
-    """
+    """The batches of all steps."""
 
     def __init__(
-        self,
-        pictures: Pictures,
-        chosen: NDArray[np.int64],
-        near: NDArray[np.int64],
-        size: int,
-        sides: Sequence[int],
-        seed: int,
+        self, pictures: Pictures, chosen: NDArray[np.int64], size: int, sides: Sequence[int], seed: int
     ) -> None:
-        self._pictures, self._chosen, self._near = pictures, chosen, near
+        self._pictures, self._chosen = pictures, chosen
         self._size, self._sides, self._seed = size, sides, seed
+        self._near = nearest(pictures.features[chosen])
 
     def __getitem__(self, step: int) -> Batch:
         chance = Random(f"{self._seed} step {step}")
@@ -140,6 +133,18 @@ _CHANGES: dict[str, Sequence[tuple[Change, float]]] = {
     "overlay": OVERLAYS,
     "quality": QUALITIES,
 }
+
+
+def nearest(features: NDArray[np.float16]) -> NDArray[np.int64]:
+    """The nearest neighbours of each row, int64 [n, NEIGHBOURS], itself left out."""
+    rows = torch.from_numpy(features.astype(np.float32))
+    found = []
+    for start in range(0, len(rows), 1024):
+        cosines = rows[start : start + 1024] @ rows.T
+        own = torch.arange(len(cosines))
+        cosines[own, own + start] = -1
+        found.append(cosines.topk(min(NEIGHBOURS, len(rows) - 1), dim=1).indices)
+    return torch.cat(found).numpy()
 
 
 def _drawn(weighted: Sequence[tuple[_T, float]], chance: Random) -> _T:

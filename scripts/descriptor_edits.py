@@ -407,13 +407,13 @@ SHAPES: tuple[tuple[Change, float], ...] = (
     (mirrored, 2),
     (upside_down, 0.7),
     (quarter_turned, 1.5),
-    (rotated, 4),
+    (rotated, 3),
     (stretched, 1),
     (tilted, 1.5),
 )
 COLOURS: tuple[tuple[Change, float], ...] = (
     (enhanced, 4),
-    (grey, 2.5),
+    (grey, 1.5),
     (tinted, 1.5),
     (hue_turned, 0.7),
     (channels_swapped, 0.3),
@@ -424,7 +424,7 @@ COLOURS: tuple[tuple[Change, float], ...] = (
     (equalised, 0.5),
 )
 OVERLAYS: tuple[tuple[Change, float], ...] = (
-    (captioned, 3),
+    (captioned, 2.5),
     (stickered, 2.5),
     (occluded, 1.5),
     (watermarked, 1.2),

@@ -257,11 +257,11 @@ SCENES: tuple[tuple[Scene, float], ...] = (
     (bordered, 3),
     (letterboxed, 0.8),
     (meme, 2),
-    (window, 3),
+    (window, 2.5),
     (feed, 2),
     (page, 0.8),
     (pasted, 2),
-    (with_inset, 2.5),
+    (with_inset, 1.2),
     (collage, 1),
     (photographed, 1.5),
 )

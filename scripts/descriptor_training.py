@@ -12,29 +12,28 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from scripts.descriptor_batches import Batch, Steps
-from scripts.descriptor_kin import Kin, nearest_strangers, twins
 from scripts.descriptor_losses import contrast, likeness, spread
 from scripts.descriptor_pictures import Pictures
-from scripts.descriptor_validation import network_embed, validate
-from scripts.descriptor_whitening import evened_out
-from twinlens.models.copy_descriptor import CopyNetwork
+from scripts.descriptor_validation import network_embed, rows_of, validate
+from twinlens.models.copy_descriptor import SIDE, CopyNetwork
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 SMALLEST_SCALE = 1e-3
+WHITENING, FINAL_WHITENING = 0.35, 0.25
 SHARE_OF_START = 0.15
-_KEPT = ("step", "memory_ids", "memory_rows", "near", "twins")
-PAUSED, ENDED = "twins found", "drawn back and evened out"
+ENDED = "drawn back and evened out"
+SMALLEST_VARIANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,13 @@ class Plan:
         likeness_weights: of this one, before and after `likeness_rises`: copies are brought together
             first, while the rates are high, then kinds are.
         likeness_rises: a step.
-        pauses: steps after which the rows are evened out, and twins and neighbours looked for anew.
         memory: how many earlier pictures are further strangers.
         warm_up: steps until the rates are at their highest.
         decay: weight decay of AdamW.
         saved_every, validated_every: steps.
     """
 
-    steps: int = 2200
+    steps: int = 1500
     size: int = 48
     sides: tuple[int, ...] = (160, 160, 128, 112)
     seed: int = 1
@@ -67,36 +65,41 @@ class Plan:
     head_rate: float = 3e-3
     spread_weight: float = 0.5
     likeness_weights: tuple[float, float] = (0.5, 2.0)
-    likeness_rises: int = 450
-    pauses: tuple[int, ...] = (550, 1100, 1650)
+    likeness_rises: int = 325
     memory: int = 3072
     warm_up: int = 20
     decay: float = 0.02
     saved_every: int = 25
-    validated_every: int = 1100
+    validated_every: int = 300
 
 
 @dataclass
 class State:
-    """What a checkpoint holds.
-
-    Attributes:
-        network: is trained.
-        optimizer: of its tensors.
-        step: how many were taken.
-        memory_ids: int64 [m], pictures of the last steps.
-        memory_rows: float32 [m, dim], theirs.
-        near: int64 [n, NEIGHBOURS], the nearest strangers of each picture that is trained on, by place.
-        twins: int64 [k, 2], pictures that are no strangers, as the network itself sees them.
-    """
+    """What a checkpoint holds."""
 
     network: CopyNetwork
     optimizer: torch.optim.AdamW
     step: int
     memory_ids: torch.Tensor
     memory_rows: torch.Tensor
-    near: torch.Tensor
-    twins: torch.Tensor
+
+
+class Kin:
+    """Who is no stranger to whom, and what plain features say of all pictures."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._groups = torch.from_numpy(pictures.groups)
+        self._whole = torch.from_numpy(pictures.whole)
+        features = torch.from_numpy(pictures.features.astype(np.float32))
+        self.teacher = normalize(features - features.mean(dim=0), dim=1)
+
+    def related(self, ids: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Bool [n, m]: the same picture, a picture and its cut, or two that one group shows."""
+        same_group = self._groups[ids][:, None] == self._groups[others]
+        both_cuts = ~self._whole[ids][:, None] & ~self._whole[others]
+        same = ids[:, None] == others
+        related: torch.Tensor = same | (same_group & ~both_cuts)
+        return related
 
 
 def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, workers: int) -> CopyNetwork:
@@ -105,48 +108,34 @@ def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, wo
     chosen, tested = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     kin = Kin(pictures)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    state = _resumed(plan, network, folder, nearest_strangers(kin, chosen, kin.teacher[chosen]))
-    kin.meet(state.twins)
+    state = _resumed(plan, network, folder)
     network.train()
+    steps = Steps(pictures, chosen, plan.size, plan.sides, plan.seed)
+    batches = DataLoader(
+        steps,
+        batch_size=None,
+        sampler=range(state.step, plan.steps),
+        num_workers=workers,
+        prefetch_factor=3 if workers else None,
+    )
     with (folder / LOG).open("a") as log:
         if state.step == 0:
             _write(log, {"plan": asdict(plan), "pictures": len(chosen), "held out": len(tested)})
             _write(log, _validated(plan, state, pictures, tested))
         started = time.monotonic()
-        for first, last in pairwise([0, *(step for step in plan.pauses if step < plan.steps), plan.steps]):
-            if first and state.step == first:
-                _write(log, {"step": first, PAUSED: pause(state, kin, pictures, chosen)})
-            steps = Steps(pictures, chosen, state.near.numpy(), plan.size, plan.sides, plan.seed)
-            for batch in _loaded(steps, range(state.step, last), workers):
-                losses = take_step(plan, state, kin, batch)
-                seconds = round((time.monotonic() - started), 2)
-                _write(log, {"step": state.step, **losses, "seconds": seconds})
-                if state.step % plan.saved_every == 0 or state.step == last:
-                    _save(plan, state, folder)
-                if state.step % plan.validated_every == 0 or state.step == plan.steps:
-                    _write(log, _validated(plan, state, pictures, tested))
+        for batch in batches:
+            losses = take_step(plan, state, kin, batch)
+            seconds = round((time.monotonic() - started), 2)
+            _write(log, {"step": state.step, **losses, "seconds": seconds})
+            if state.step % plan.saved_every == 0 or state.step == plan.steps:
+                _save(plan, state, folder)
+            if state.step % plan.validated_every == 0 or state.step == plan.steps:
+                _write(log, _validated(plan, state, pictures, tested))
         # What was saved goes on from before this.
         drawn_back(network, start)
         evened_out(network, pictures, chosen)
         _write(log, {ENDED: True, **_validated(plan, state, pictures, tested)})
     return network
-
-
-def pause(state: State, kin: Kin, pictures: Pictures, chosen: NDArray[np.int64]) -> int:
-    """Even out the rows, and see with them who is a twin of whom and whose neighbour; gives how many pairs.
-
-    Plain features overlook some twins, which would be pushed apart as strangers. And strangers that the
-    network still takes for copies teach it most.
-    """
-    rows = evened_out(state.network, pictures, chosen)
-    for tensor in state.network.projection.parameters():
-        state.optimizer.state.pop(tensor, None)
-    found = twins(kin, chosen, rows)
-    kin.meet(found)
-    state.twins = torch.cat([state.twins, found])
-    state.near = nearest_strangers(kin, chosen, rows)
-    state.memory_rows = rows[np.searchsorted(chosen, state.memory_ids.numpy())]
-    return len(found)
 
 
 def take_step(plan: Plan, state: State, kin: Kin, batch: Batch) -> dict[str, float]:
@@ -172,6 +161,13 @@ def take_step(plan: Plan, state: State, kin: Kin, batch: Batch) -> dict[str, flo
     return {name: round(loss.item(), 4) for name, loss in losses.items()}
 
 
+def whitened(network: CopyNetwork, features: NDArray[np.float16], network_rows: int) -> None:
+    """Start the projection as a partial whitening of the plain features: their principal axes, evened out."""
+    rows = torch.from_numpy(features.astype(np.float32))
+    axes, mean = principal_axes(rows, network_rows, WHITENING)
+    _project(network, axes, -axes @ mean, rows)
+
+
 def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor]) -> None:
     """End a part of the way back to where the training started.
 
@@ -181,6 +177,38 @@ def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor]) -> None:
     """
     trained = network.state_dict()
     network.load_state_dict({name: torch.lerp(trained[name], start[name], SHARE_OF_START) for name in start})
+
+
+def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> None:
+    """End with a partial whitening of the rows that were learnt, folded into the projection.
+
+    Training moves all rows to one side, where cosines of strangers are high and unlike: the losses compare
+    cosines with each other and see nothing of it. One threshold for all does.
+    """
+    embed = network_embed(network.pooled, SIDE)
+    rows = torch.from_numpy(rows_of(embed, (pictures.image(index) for index in chosen.tolist())))
+    weight, bias = network.projection.weight.detach(), network.projection.bias.detach()
+    axes, mean = principal_axes(rows @ weight.T + bias, len(weight), FINAL_WHITENING)
+    _project(network, axes @ weight, axes @ (bias - mean), rows)
+
+
+def principal_axes(rows: torch.Tensor, count: int, power: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first principal axes of rows [n, dim], each divided by a power of its variance, and the mean.
+
+    With the power 0.5 that is whitening: all axes vary alike.
+    """
+    mean = rows.mean(dim=0)
+    variances, axes = torch.linalg.eigh(torch.cov((rows - mean).T))
+    variances, axes = variances[-count:].flip(0), axes[:, -count:].flip(1)
+    return (axes / variances.clamp(min=SMALLEST_VARIANCE) ** power).T, mean
+
+
+def _project(network: CopyNetwork, weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor) -> None:
+    """Set the projection, scaled so that rows come out about as long as 1."""
+    length = (rows @ weight.T + bias).norm(dim=1).mean()
+    with torch.no_grad():
+        network.projection.weight.copy_(weight / length)
+        network.projection.bias.copy_(bias / length)
 
 
 def _optimizer(plan: Plan, network: CopyNetwork) -> torch.optim.AdamW:
@@ -216,27 +244,21 @@ def _validated(plan: Plan, state: State, pictures: Pictures, tested: NDArray[np.
     return entry
 
 
-def _loaded(steps: Steps, numbers: range, workers: int) -> DataLoader[Batch]:
-    ahead = 3 if workers else None
-    return DataLoader(steps, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=ahead)
-
-
-def _resumed(plan: Plan, network: CopyNetwork, folder: Path, near: torch.Tensor) -> State:
+def _resumed(plan: Plan, network: CopyNetwork, folder: Path) -> State:
     """The state of the last checkpoint, and the log cut back to it; else a new state."""
     optimizer = _optimizer(plan, network)
     path = folder / CHECKPOINT
     if not path.exists():
         (folder / LOG).write_text("")
-        nobody = torch.zeros(0, dtype=torch.long)
-        rows = torch.zeros(0, network.projection.out_features)
-        return State(network, optimizer, 0, nobody, rows, near, nobody.reshape(0, 2))
+        empty = torch.zeros(0, dtype=torch.long)
+        return State(network, optimizer, 0, empty, torch.zeros(0, network.projection.out_features))
     saved = torch.load(path, weights_only=True)
     if saved["plan"] != asdict(plan):
         raise SystemExit(f"{path} is of another plan ({saved['plan']}): give another folder")
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     _cut_log(folder / LOG, saved["step"])
-    return State(network, optimizer, *(saved[name] for name in _KEPT))
+    return State(network, optimizer, saved["step"], saved["memory_ids"], saved["memory_rows"])
 
 
 def _save(plan: Plan, state: State, folder: Path) -> None:
@@ -246,7 +268,9 @@ def _save(plan: Plan, state: State, folder: Path) -> None:
             "plan": asdict(plan),
             "network": state.network.state_dict(),
             "optimizer": state.optimizer.state_dict(),
-            **{name: getattr(state, name) for name in _KEPT},
+            "step": state.step,
+            "memory_ids": state.memory_ids,
+            "memory_rows": state.memory_rows,
         },
         fresh,
     )
@@ -254,13 +278,9 @@ def _save(plan: Plan, state: State, folder: Path) -> None:
 
 
 def _cut_log(path: Path, step: int) -> None:
-    """Without what came after a step: a pause right then and the end come again."""
+    """Without what came after a step, and without the end, which comes again."""
     lines = [(line, json.loads(line)) for line in path.read_text().splitlines()]
-    kept = (
-        line
-        for line, entry in lines
-        if entry.get("step", 0) <= step - (PAUSED in entry) and ENDED not in entry
-    )
+    kept = (line for line, entry in lines if entry.get("step", 0) <= step and ENDED not in entry)
     path.write_text("".join(f"{line}\n" for line in kept))
 
 

@@ -22,8 +22,7 @@ from safetensors.torch import save_file
 
 from scripts.descriptor_pictures import MOST_PER_PACKAGE, composition, open_pictures, save_pictures
 from scripts.descriptor_ranges import measured_ranges
-from scripts.descriptor_training import LOG, Plan, train
-from scripts.descriptor_whitening import whitened
+from scripts.descriptor_training import LOG, Plan, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
 from twinlens.models.copy_descriptor import CopyNetwork
 

@@ -17,9 +17,8 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from scripts import descriptor_pictures
-from scripts.descriptor_batches import Steps, edit
+from scripts.descriptor_batches import Steps, edit, nearest
 from scripts.descriptor_edits import COLOURS, OVERLAYS, QUALITIES, SHAPES
-from scripts.descriptor_kin import TWINS, Kin, nearest_strangers, twins
 from scripts.descriptor_losses import (
     STUDENT_TEMPERATURE,
     TEACHER_TEMPERATURE,
@@ -30,18 +29,15 @@ from scripts.descriptor_losses import (
 from scripts.descriptor_pictures import Pictures, open_pictures, save_pictures
 from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_scenes import SCENES
-from scripts.descriptor_training import CHECKPOINT, LOG, PAUSED, Plan, train
+from scripts.descriptor_training import CHECKPOINT, LOG, Plan, evened_out, principal_axes, train, whitened
 from scripts.descriptor_validation import kinship, precision_scores
-from scripts.descriptor_whitening import evened_out, principal_axes, whitened
 from scripts.make_demo import photographs
 from scripts.qt_resources import read_resources
 from scripts.train_descriptor import export
 from twinlens.models import copy_descriptor, efficientnet, load_model
 from twinlens.models.copy_descriptor import SIDE, CopyNetwork, read_network, squashed
 
-PLAN = Plan(
-    steps=6, size=4, sides=(64,), pauses=(2, 4), memory=8, warm_up=2, saved_every=2, validated_every=6
-)
+PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
 
 
@@ -180,9 +176,7 @@ def test_copies_of_one_scene_share_their_frame(photograph: Image.Image) -> None:
 
 def test_a_step_depends_on_seed_and_number_alone(pictures: Pictures) -> None:
     chosen = np.arange(len(pictures))
-    kin = Kin(pictures)
-    near = nearest_strangers(kin, chosen, kin.teacher).numpy()
-    one, other = (Steps(pictures, chosen, near, 4, (64,), 1) for _ in range(2))
+    one, other = (Steps(pictures, chosen, 4, (64,), 1) for _ in range(2))
     first, again, next_step = one[3], other[3], one[4]
     assert first.plain.shape == (4, 3, 64, 64) and first.edited.shape == (8, 3, 64, 64)
     assert torch.equal(first.ids, again.ids) and torch.equal(first.edited, again.edited)
@@ -190,26 +184,12 @@ def test_a_step_depends_on_seed_and_number_alone(pictures: Pictures) -> None:
     assert len(set(first.ids.tolist())) == 4
 
 
-def test_neighbours_are_the_nearest_strangers(pictures: Pictures) -> None:
-    kin, chosen, rows = Kin(pictures), np.arange(len(pictures)), unit(len(pictures), 8)
-    near = nearest_strangers(kin, chosen, rows)
-    related = kin.related(torch.from_numpy(chosen), torch.from_numpy(chosen))
-    assert related.diagonal().all() and not related.all(dim=1).any()
-    assert torch.equal(near[:, 0], (rows @ rows.T - 3 * related.float()).argmax(dim=1))
-
-
-def test_twins_that_were_found_are_no_strangers_any_more(pictures: Pictures) -> None:
-    kin, chosen, rows = Kin(pictures), np.arange(len(pictures)), unit(len(pictures), 64)
-    related = kin.related(torch.tensor([0]), torch.from_numpy(chosen))[0]
-    twin = int(torch.nonzero(~related)[0])
-    rows[twin] = rows[0]
-    found = twins(kin, chosen, rows)
-    assert (rows[found[:, 0]] * rows[found[:, 1]]).sum(dim=1).min() >= TWINS
-    assert [0, twin] in found.tolist()
-    kin.meet(found)
-    assert kin.related(torch.tensor([twin]), torch.tensor([0])).item()
-    assert nearest_strangers(kin, chosen, rows)[0, 0] != twin
-    assert not len(twins(kin, chosen, rows))
+def test_neighbours_are_the_nearest_others() -> None:
+    rows = np.random.default_rng(1).normal(size=(50, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    near = nearest(rows.astype(np.float16))
+    cosines = rows @ rows.T - 3 * np.eye(50)
+    assert (near[:, 0] == cosines.argmax(axis=1)).all() and not (near == np.arange(50)[:, None]).any()
 
 
 # --- losses
@@ -276,27 +256,25 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(pictures: Pictures, 
         (tmp_path / name).mkdir()
     whole = train(PLAN, pictures, fresh_network(pictures), tmp_path / "whole", workers=0)
     with pytest.raises(RuntimeError, match="stopped"):
-        train(PLAN, pictures, Stopping(fresh_network(pictures), after=5), tmp_path / "halted", workers=0)
-    assert torch.load(tmp_path / "halted" / CHECKPOINT, weights_only=True)["step"] == 4
+        train(PLAN, pictures, Stopping(fresh_network(pictures), after=3), tmp_path / "halted", workers=0)
+    assert torch.load(tmp_path / "halted" / CHECKPOINT, weights_only=True)["step"] == 2
     resumed = train(PLAN, pictures, fresh_network(pictures), tmp_path / "halted", workers=0)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     logs = [(tmp_path / name / LOG).read_text().splitlines() for name in ("whole", "halted")]
     whole_log, halted_log = ([{**json.loads(line), "seconds": 0} for line in log] for log in logs)
-    assert whole_log == halted_log and whole_log[0]["plan"]["steps"] == 6
-    assert [entry["step"] for entry in whole_log if PAUSED in entry] == [2, 4]
+    assert whole_log == halted_log and whole_log[0]["plan"]["steps"] == 4
 
 
 def test_principal_axes_divided_by_their_deviations_are_a_whitening() -> None:
     generator = torch.Generator().manual_seed(5)
     turn = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
     rows = torch.randn(500, 6, generator=generator) * torch.arange(1, 7) @ turn + 3
-    axes, variances, mean = principal_axes(rows, 6)
-    even = (rows - mean) @ (axes / variances[:, None] ** 0.5).T
-    assert torch.allclose(torch.cov(even.T), torch.eye(6), atol=1e-3)
-    first, largest, _ = principal_axes(rows, 2)
-    assert first.shape == (2, 6) and torch.allclose(((rows - mean) @ first.T).var(dim=0), largest, rtol=1e-4)
-    assert largest[0] > largest[1] > torch.cov(rows.T).trace() / 6
+    axes, mean = principal_axes(rows, 6, 0.5)
+    assert torch.allclose(torch.cov(((rows - mean) @ axes.T).T), torch.eye(6), atol=1e-3)
+    plain, _ = principal_axes(rows, 2, 0)
+    variances = ((rows - mean) @ plain.T).var(dim=0)
+    assert plain.shape == (2, 6) and variances[0] > variances[1] > torch.cov(rows.T).trace() / 6
 
 
 def test_evening_out_spreads_the_rows_of_strangers(pictures: Pictures) -> None:
@@ -308,9 +286,8 @@ def test_evening_out_spreads_the_rows_of_strangers(pictures: Pictures) -> None:
     pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
     with torch.inference_mode():
         before = network(pixels)
-        rows = evened_out(network, pictures, chosen)
+        evened_out(network, pictures, chosen)
         after = network(pixels)
-    assert torch.allclose(rows, after, atol=1e-5)
     assert (before @ before.T).mean() > 0.5 > (after @ after.T).mean()
 
 
