@@ -168,7 +168,7 @@ class Viewer:
         if isinstance(answer, _Refused):
             raise DecodeError(answer.reason, stage=answer.stage, retryable=answer.retryable)
         rgb = np.empty(answer.shape, np.uint8)
-        _read(self._shared, rgb)
+        _read(self._shared, rgb.data)
         if max(len(data), rgb.nbytes) > _KEPT_BYTES:
             os.ftruncate(self._shared, 0)
         return answer.view, rgb
@@ -209,7 +209,7 @@ def _answer(data: bytes, wanted: Wanted, shared: int) -> _Seen | _Refused:
     try:
         with decode_errors():
             view, rgb = view_of(data, wanted)
-            _write(shared, np.ascontiguousarray(rgb))
+            _write(shared, np.ascontiguousarray(rgb).data)
             return _Seen(view, rgb.shape)
     except DecodeError as error:
         return _Refused(error.reason, error.stage, error.retryable)
@@ -223,14 +223,14 @@ def _shared_memory() -> int:
         return os.dup(file.fileno())
 
 
-def _write(shared: int, values: bytes | Rgb) -> None:
+def _write(shared: int, values: bytes | memoryview) -> None:
     left, place = memoryview(values).cast("B"), 0
     while left:
         written = os.pwrite(shared, left, place)
         left, place = left[written:], place + written
 
 
-def _read(shared: int, values: bytearray | Rgb) -> None:
+def _read(shared: int, values: bytearray | memoryview) -> None:
     left, place = memoryview(values).cast("B"), 0
     while left:
         count = os.preadv(shared, [left], place)
