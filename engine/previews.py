@@ -20,21 +20,18 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from twinlens.engine.types import Rgb
-
 LONGEST_SIDE = 200
 _KEPT_QUALITY, _SHOWN_QUALITY = 80, 75
 _PLACE = np.dtype("<i8")
 _PLACE_BYTES = 2 * _PLACE.itemsize
 
 
-def encode_preview(rgb: Rgb) -> bytes:
-    """A JPEG of at most `LONGEST_SIDE` px of a uint8 [height, width, 3] image.
+def encode_preview(picture: Image.Image) -> bytes:
+    """A JPEG of at most `LONGEST_SIDE` px of an RGB image.
 
     Whole blocks of pixels are averaged, which takes a third of the time of a filter for the very size.
     """
-    image = Image.fromarray(rgb)
-    preview = image.reduce(-(-max(image.size) // LONGEST_SIDE))
+    preview = picture.reduce(-(-max(picture.size) // LONGEST_SIDE))
     out = io.BytesIO()
     preview.save(out, "JPEG", quality=_KEPT_QUALITY)
     return out.getvalue()

@@ -47,9 +47,9 @@ class Quality:
     signature: bytes
 
 
-def measure(rgb: Rgb) -> Quality:
-    """Measure one decoded image, in full or reduced size."""
-    image = _moderate(Image.fromarray(rgb))
+def measure(picture: Image.Image) -> Quality:
+    """Measure one decoded image, RGB, in full or reduced size."""
+    image = _moderate(picture)
     luma = image.convert("L")
     common = _common(luma)
     levels = np.asarray(common)

@@ -34,7 +34,9 @@ _JPEG_UNUSED = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}
 
 def read_jpeg(data: bytes) -> Encoded:
     """JPEG, ISO/IEC 10918-1 annex B; of a multi-picture file the first picture."""
-    if data.count(b"\xff\xda") > _MOST_SCANS:
+    # Most files have too few of the second byte, which is counted ten times as fast.
+    ends = np.count_nonzero(np.frombuffer(data, np.uint8) == 0xDA)
+    if ends > _MOST_SCANS and data.count(b"\xff\xda") > _MOST_SCANS:
         raise Damaged(f"it has more than {_MOST_SCANS:,} scans")
     kept, exif, size, at = [b"\xff\xd8"], b"", (0, 0), 2
     for _ in range(_MOST_BLOCKS):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from PIL import Image
+
 from twinlens.engine.decode import DecodeLimits, decode
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import Hashes, image_hashes, pixel_digest
@@ -63,7 +65,8 @@ def view_of(data: bytes, wanted: Wanted) -> tuple[View, Rgb]:
         DecodeError: they are no image that is decoded, or damaged, or too large.
     """
     image = decode(data, policy=wanted.policy, limits=wanted.limits)
-    quality = measure(image.rgb)
+    picture = Image.fromarray(image.rgb)
+    quality = measure(picture)
     low_information = is_low_information(quality)
     # Hashes and pixel digests need all pixels; a model must see the same ones with and without them.
     needs_all = image.reduced and (wanted.hashes or low_information)
@@ -78,7 +81,7 @@ def view_of(data: bytes, wanted: Wanted) -> tuple[View, Rgb]:
         # Flat images have no other evidence than identity, so theirs is established at once.
         pixel_digest=pixel_digest(full.rgb) if low_information and not image.transparent else None,
         hashes=image_hashes(full.rgb) if wanted.hashes else None,
-        preview=encode_preview(image.rgb),
+        preview=encode_preview(picture),
     )
     return view, image.rgb
 

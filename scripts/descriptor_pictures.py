@@ -271,7 +271,7 @@ def _parts(name: str, image: Image.Image) -> Iterator[_Cut]:
     for number, box in enumerate(boxes):
         cut = image.crop(box)
         cut.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        if not is_low_information(measure(np.asarray(cut))):
+        if not is_low_information(measure(cut)):
             yield _Cut(f"{name}#{number}", group, number == 0, cut.size, cut)
 
 

@@ -158,7 +158,7 @@ HELD = {"blur": issues.BLUR, "dark": issues.DARK, "bright": issues.BRIGHT}
 
 def measured(image: Image.Image) -> Measured:
     rgb = np.asarray(image.convert("RGB"))
-    quality = measure(rgb)
+    quality = measure(Image.fromarray(rgb))
     signature = np.frombuffer(quality.signature, np.uint8)[np.newaxis]
     edges = issues.edge_strength(np.array([quality.sharpness]), np.array([quality.contrast]))
     return Measured(

@@ -117,7 +117,7 @@ def originals(folders: Iterable[Path]) -> Iterator[Image.Image]:
         rgb = np.asarray(image)
         bits = np.unpackbits(phash(rgb))
         known = any(np.count_nonzero(bits != other) <= SAME_HASH_BITS for other in hashes)
-        if known or min(image.size) < SMALLEST_SIDE or is_low_information(measure(rgb)):
+        if known or min(image.size) < SMALLEST_SIDE or is_low_information(measure(Image.fromarray(rgb))):
             continue
         seen.add(family(path))
         hashes.append(bits)

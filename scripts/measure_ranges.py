@@ -127,7 +127,7 @@ def originals(folders: Iterable[Path]) -> Iterator[tuple[Path, Image.Image]]:
             image = picture(path)
         except DecodeError:
             continue
-        if min(image.size) >= SMALLEST_SIDE and not is_low_information(measure(np.asarray(image))):
+        if min(image.size) >= SMALLEST_SIDE and not is_low_information(measure(image)):
             seen.add(family(path))
             yield path, image
 

@@ -215,8 +215,7 @@ def all_pictures(folders: dict[str, Path], limit: int, seed: int) -> Iterator[Pi
     known = np.empty((0, 64), np.uint8)
     count = 0
     for picture in _drawn_and_found(files, seed):
-        rgb = np.asarray(picture.image)
-        if is_low_information(measure(rgb)):
+        if is_low_information(measure(picture.image)):
             continue
         views = hashes_of(picture.image)
         # Frames and pages may have one hash; they are what hard negatives are for. Wallpapers come in

@@ -178,7 +178,7 @@ def test_little_contrast_counts_as_60_levels() -> None:
 
 @pytest.mark.parametrize("factor", [0.4, 0.7])
 def test_a_picture_is_not_blurred_for_being_dark(factor: float) -> None:
-    found = [measure(np.asarray(lit(photograph("chelsea.png"), times))) for times in (1.0, factor)]
+    found = [measure(lit(photograph("chelsea.png"), times)) for times in (1.0, factor)]
     sharpness, contrast = (np.array([getattr(q, name) for q in found]) for name in ("sharpness", "contrast"))
     usual, darker = edge_strength(sharpness, contrast)
     assert sharpness[1] < factor * sharpness[0]
@@ -226,7 +226,7 @@ def test_paper_is_half_of_the_border_and_nearly_white() -> None:
 
 @pytest.mark.parametrize(("colour", "is_bright"), [("brown", False), ("ivory", True)])
 def test_a_thing_on_paper_is_bright_when_it_is_pale(colour: str, is_bright: bool) -> None:
-    quality = measure(np.asarray(cut_out(colour)))
+    quality = measure(cut_out(colour))
     assert quality.brightness > BRIGHT
     levels = np.frombuffer(quality.signature, np.uint8)[np.newaxis]
     assert (luma_without_paper(np.array([quality.brightness]), levels)[0] > BRIGHT) == is_bright

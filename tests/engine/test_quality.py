@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from twinlens.engine.quality import is_low_information, measure, shows_something
+from twinlens.engine.quality import Quality, is_low_information, shows_something
+from twinlens.engine.quality import measure as measure_picture
 from twinlens.engine.types import Rgb
 
 _SKIMAGE = find_spec("skimage")
@@ -23,6 +24,10 @@ SIZES = ((450, 340), (64, 64), (20, 30), (1000, 800))
 def photo(name: str) -> Rgb:
     with Image.open(DATA / name) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def measure(rgb: Rgb) -> Quality:
+    return measure_picture(Image.fromarray(rgb))
 
 
 def flat(size: tuple[int, int], color: tuple[int, int, int]) -> Rgb:
