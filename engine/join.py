@@ -1,8 +1,8 @@
 """All pairs at or above a threshold, exactly, in memory bounded by the block.
 
-Rows meet block by block, the upper triangle only. `codes` proposes pairs in int8, or `screen` in float32,
-each with a proved error bound, and every proposal is decided in float64 by the definition in
-`similarity`. On a CPU a join holds about 200 MB (default block, 512 dimensions) and a few bytes per row,
+Rows meet block by block, the upper triangle only. `row_codes` proposes pairs in int8, `rounded` in bfloat16
+or float32, `screen` in NumPy's float32, each with a proved error bound, and every proposal is decided in
+float64 by the definition in `similarity`. On a CPU a join holds about 200 MB (default block, 512 dimensions) and a few bytes per row,
 whatever the number of rows and even if every pair is similar: pairs are handed on in blocks of at most 2^20.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.halves import HalfScreen
 from twinlens.engine.nearest import Nearest
+from twinlens.engine.rounded import RoundedScreen
 from twinlens.engine.row_codes import CodedProduct, CodedScreen
 from twinlens.engine.screen import HALF_A_MICRO, Product, Screen, resolved_device
 from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
@@ -171,7 +171,7 @@ class _Side:
 
     rows: RowSource
     norms: NDArray[np.float64]
-    screen: Screen | CodedScreen | HalfScreen
+    screen: Screen | CodedScreen | RoundedScreen
     loaded_bytes: int
 
     def loaded_at_once(self, size: int) -> int:
@@ -207,7 +207,12 @@ def _block_size(threshold: float, block: int | None, device: str) -> int:
     check_threshold(threshold)
     if block is not None and block < 1:
         raise InvalidValue(f"block {block} is below 1: ask for a number of rows, such as {_CPU_BLOCK}")
-    return block or (_CPU_BLOCK if device == "cpu" else _ACCELERATOR_BLOCK)
+    return block or default_block(device)
+
+
+def default_block(device: str) -> int:
+    """How many rows meet as many others at a time on a device, "auto" resolved."""
+    return _CPU_BLOCK if device == "cpu" else _ACCELERATOR_BLOCK
 
 
 def _loaded_bytes(device: str) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from twinlens.engine.cells import SPREADS, Cells, Recall, cells_join, make_cells, measure_recall
 from twinlens.engine.errors import InvalidValue
-from twinlens.engine.join import Nearest, PairBlock, self_join
+from twinlens.engine.join import Nearest, PairBlock, default_block, self_join
 from twinlens.engine.screen import resolved_device
 from twinlens.engine.screens import Precision, Task, chosen_precision, make_screen
 from twinlens.engine.similarity import Mask, Numbers, RowSource, check_threshold, row_norms
@@ -28,7 +28,6 @@ PATIENCE = 3600.0
 
 WANTED_RECALL = 0.99
 
-_PROBED_ROWS = 2048
 _PROBES = 3
 _LOADED_BYTES = 200 << 20
 
@@ -209,16 +208,17 @@ def _pairs_per_second(rows: RowSource, kept: Numbers, precision: Precision, devi
     """How many pairs of rows this machine compares in a second, tried on a block with itself."""
     if not len(kept):
         return 1.0
-    numbers = np.resize(kept[:_PROBED_ROWS], _PROBED_ROWS)
-    screen = make_screen(precision, _PROBED_ROWS, rows.shape[1], device)
-    loaded = screen.load(rows[numbers], row_norms(rows[numbers], numbers))
+    size = default_block(device)
+    numbers = np.resize(kept[:size], size)
+    screen = make_screen(precision, size, rows.shape[1], device)
+    loaded: Any = screen.load(rows[numbers], row_norms(rows[numbers], numbers))
     best = np.inf
     for _ in range(_PROBES):
         start = time.perf_counter()
-        for _ in screen.product(loaded, loaded, _PROBED_ROWS, _PROBED_ROWS).reaching(2.0):
+        for _ in screen.product(loaded, loaded, size, size).reaching(2.0):
             pass
         best = min(best, time.perf_counter() - start)
-    return float(_PROBED_ROWS**2 / (best * _OVERHEAD))
+    return float(size**2 / (best * _OVERHEAD))
 
 
 def _duration(seconds: float) -> str:

@@ -45,6 +45,8 @@ _SEED = 20240607
 GROUP = 64
 _MULTIPLE = 16
 _PAIRS_AT_ONCE = 1 << 20
+_LOOKED_AT_ONCE_ELSEWHERE = 1 << 24
+"""Products of rows that can reach what is asked: to an accelerator, few take as long as many."""
 _NOWHERE = -(2**31)
 
 
@@ -147,7 +149,8 @@ class CodedProduct:
     """Products of two coded blocks, and the questions asked of them.
 
     Args:
-        products: int32 or bfloat16 [n and m filled up to multiples of 64], -2^31 where there is no pair.
+        products: int32, bfloat16 or float32 [n and m filled up to multiples of 64], -2^31 where there is no
+            pair.
         row_error: float64 [n], of the codes of the left block.
         column_error: float64 [m], of the right one.
         scale: what a product of 1 is worth.
@@ -170,6 +173,8 @@ class CodedProduct:
         # A whole row is compared with one number: it pays for the worst of the other side.
         self._row_slack = _slack(row_error, column_error.max(initial=0.0)) + rounding
         self._column_slack = _slack(column_error, row_error.max(initial=0.0)) + rounding
+        on_cpu = products.device.type == "cpu"
+        self._looked_at_once = _PAIRS_AT_ONCE if on_cpu else _LOOKED_AT_ONCE_ELSEWHERE
         self._best_of_rows = products.amax(1)
         height, width = products.shape
         self._groups = products.view(height // GROUP, GROUP, width)
@@ -196,21 +201,22 @@ class CodedProduct:
         limit = self._limits(floor, self._row_slack, len(self._products))
         rows = (self._best_of_rows >= limit).nonzero()[:, 0]
         width = self._products.shape[1]
-        for part in spans(0, len(rows), max(1, _PAIRS_AT_ONCE // width)):
+        for part in spans(0, len(rows), max(1, self._looked_at_once // width)):
             chosen = rows[part]
             place, column = (self._products[chosen] >= limit[chosen][:, None]).nonzero(as_tuple=True)
-            if len(place):
-                yield self._proposals(chosen[place], column)
+            for some in spans(0, len(place), _PAIRS_AT_ONCE):
+                yield self._proposals(chosen[place[some]], column[some])
 
     def rivals_of_columns(self, floor: NDArray[np.float64]) -> Iterator[Proposals]:
         """Pairs whose dot product can reach the floor of their column, float64 [m]."""
         limit = self._limits(floor, self._column_slack, self._products.shape[1])
         groups, columns = (self._grouped() >= limit).nonzero(as_tuple=True)
-        for part in spans(0, len(groups), _PAIRS_AT_ONCE // GROUP):
+        for part in spans(0, len(groups), self._looked_at_once // GROUP):
             group, column = groups[part], columns[part]
             place, inside = (self._groups[group, :, column] >= limit[column][:, None]).nonzero(as_tuple=True)
-            if len(place):
-                yield self._proposals(group[place] * GROUP + inside, column[place])
+            for some in spans(0, len(place), _PAIRS_AT_ONCE):
+                rows_of = group[place[some]] * GROUP + inside[some]
+                yield self._proposals(rows_of, column[place[some]])
 
     def _grouped(self) -> Array:
         """The largest product of each column in each group of rows: one pass instead of a strided one."""
@@ -222,10 +228,10 @@ class CodedProduct:
         """The smallest product that can mean a dot product at or above the floor, less a step for float64."""
         import torch
 
-        if self._products.dtype == torch.bfloat16:
+        if self._products.is_floating_point():
             exact = np.full(filled, np.inf, dtype=np.float32)
             exact[: len(floor)] = floor - slack
-            near = torch.from_numpy(exact).bfloat16()
+            near = torch.from_numpy(exact).to(self._products.dtype)
             return torch.nextafter(near, torch.full_like(near, -np.inf)).to(self._products.device)
         limits = np.full(filled, 2**31 - 1, dtype=np.int32)
         steps = np.clip(np.floor((floor - slack) / self._scale) - 1.0, _NOWHERE + 1, 2**31 - 1)

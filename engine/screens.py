@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from twinlens.engine.halves import HalfScreen, halves_are_summed_in_float32
+from twinlens.engine.rounded import RoundedScreen, halves_are_summed_in_float32
 from twinlens.engine.row_codes import CodedScreen, codes_are_exact
 from twinlens.engine.screen import Screen
 from twinlens.engine.similarity import Numbers, RowSource, row_norms
@@ -74,8 +74,12 @@ def chosen_precision(rows: RowSource, kept: Numbers, task: Task, device: str) ->
     return "int8"
 
 
-def make_screen(precision: Precision, block: int, dim: int, device: str) -> Screen | CodedScreen | HalfScreen:
+def make_screen(
+    precision: Precision, block: int, dim: int, device: str
+) -> Screen | CodedScreen | RoundedScreen:
     """The screen of a precision, for blocks of at most `block` rows of length `dim`."""
     if precision == "int8":
         return CodedScreen(block, dim, device)
-    return HalfScreen(block, device) if precision == "bfloat16" else Screen(block, device)
+    if precision == "float32" and device == "cpu":
+        return Screen(block)
+    return RoundedScreen(block, device, precision)

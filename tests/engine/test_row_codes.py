@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.skipif(not codes_are_exact("cpu"), reason="no VNNI inst
 
 MANY_PAIRS = 1 << 40
 PRECISIONS: list[Precision] = ["int8", "bfloat16"]
+ON_TORCH: list[tuple[Precision, str]] = [("int8", "cpu"), ("bfloat16", "cpu"), ("float32", "cpu:0")]
+"""Precisions, and where torch makes them without an accelerator."""
 
 
 @contextmanager
@@ -64,8 +67,10 @@ def adversary_of(row: Rows, cosine: float) -> Rows:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dim", [1, 7, 512, 1280])
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", [*PRECISIONS, "float32"])
 def test_what_a_pair_can_reach_is_at_least_what_it_is(device: str, dim: int, precision: Precision) -> None:
+    if (device, precision) == ("cpu", "float32"):
+        pytest.skip("float32 on a CPU is NumPy's: test_screen")
     axis_of_the_code = np.asarray(CodedScreen(1, dim, "cpu")._turn.T[:60], np.float16)
     one_coordinate = np.eye(60, dim, dtype=np.float16)[:dim]
     for rows in (
@@ -155,14 +160,15 @@ def test_what_is_new_meets_the_old_and_itself(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(50))
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_nearest_are_the_nearest(seed: int, precision: Precision) -> None:
+@pytest.mark.parametrize(("precision", "device"), ON_TORCH)
+def test_the_nearest_are_the_nearest(seed: int, precision: Precision, device: str) -> None:
     rows = adversarial_rows(seed)
     similarity = brute_similarity(rows)
     np.fill_diagonal(similarity, -np.inf)
     for threshold, block in ((0.6, 7), (1.0, None)):
         nearest = Nearest(len(rows))
-        for _ in self_join(rows, threshold, block=block, nearest=nearest, precision=precision):
+        join = partial(self_join, rows, threshold, device=device, precision=precision)
+        for _ in join(block=block, nearest=nearest):
             pass
         assert np.array_equal(nearest.similarity, similarity.max(axis=1))
         assert np.array_equal(nearest.index, similarity.argmax(axis=1))
@@ -193,6 +199,13 @@ def test_int8_is_chosen_for_long_joins_whose_pairs_stand_out() -> None:
     kept = np.arange(len(rows))
     assert chosen_precision(rows, kept, Task(0.9, MANY_PAIRS, wants_nearest=False), "cpu") == "int8"
     assert chosen_precision(rows, kept, Task(0.9, 3000 * 1500, wants_nearest=False), "cpu") == "float32"
+
+
+def test_float32_is_chosen_for_the_nearest_on_an_accelerator() -> None:
+    rows = random_rows(0, 3000, 64)
+    task = Task(0.9, MANY_PAIRS, wants_nearest=True)
+    assert chosen_precision(rows, np.arange(3000), task, "cpu:0") == "float32"
+    assert chosen_precision(rows, np.arange(3000), task._replace(wants_nearest=False), "cpu:0") == "int8"
 
 
 def test_bfloat16_is_chosen_where_the_nearest_have_many_rivals_for_int8_only() -> None:
