@@ -2,8 +2,9 @@
 
 Rows meet block by block, the upper triangle only. `row_codes` proposes pairs in int8, `rounded` in bfloat16
 or float32, `screen` in NumPy's float32, each with a proved error bound, and every proposal is decided in
-float64 by the definition in `similarity`. On a CPU a join holds about 200 MB (default block, 512 dimensions) and a few bytes per row,
-whatever the number of rows and even if every pair is similar: pairs are handed on in blocks of at most 2^20.
+float64 by the definition in `similarity`. On a CPU a join holds about 200 MB (default block, 512 dimensions)
+and a few bytes per row, whatever the number of rows and even if every pair is similar: pairs are handed on
+in blocks of at most 2^20.
 """
 
 from __future__ import annotations
