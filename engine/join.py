@@ -49,8 +49,6 @@ _ALL = slice(None)
 _LOADED_BYTES = 1 << 26
 _ACCELERATOR_LOADED_BYTES = 1 << 30
 
-_RIVALS_KEPT = 1 << 22
-
 # Deciding a gathered pair costs about as much memory traffic as 64 pairs of a matrix product.
 _DENSE = 64
 
@@ -241,14 +239,12 @@ def _self_join(
     for left, right in _meetings(side, old, new, size):
         product = left.times(right)
         if nearest is not None:
-            _tell(nearest, left, right, product)
+            _tell(nearest, side.rows, left, right, product)
         for i, j, similarity in _decided(left, right, product, threshold):
             pairs = _in_order(left.numbers[i], right.numbers[j], similarity)
             if nearest is not None:
                 nearest.update_from_pairs(pairs.a, pairs.b, pairs.similarity)
             yield pairs
-        if nearest is not None:
-            nearest.decide_rivals(side.rows, above=_RIVALS_KEPT)
     if nearest is not None:
         nearest.decide_rivals(side.rows)
         nearest.settle(side.rows, new, np.sort(np.concatenate([old, new])))
@@ -276,11 +272,13 @@ def _cross_join(
                     yield PairBlock(left.numbers[i], right.numbers[j], similarity)
 
 
-def _tell(nearest: Nearest, left: _Block, right: _Block, product: Product | CodedProduct) -> None:
+def _tell(
+    nearest: Nearest, rows: RowSource, left: _Block, right: _Block, product: Product | CodedProduct
+) -> None:
     if isinstance(product, CodedProduct):
-        nearest.update_from_codes(left.numbers, right.numbers, product)
+        nearest.update_from_codes(rows, left.numbers, right.numbers, product)
         if left is not right:
-            nearest.update_from_codes_of_columns(right.numbers, left.numbers, product)
+            nearest.update_from_codes_of_columns(rows, right.numbers, left.numbers, product)
         return
     nearest.update_from_block(left.numbers, right.numbers, product.top_two_of_rows())
     if left is not right:

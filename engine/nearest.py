@@ -25,6 +25,7 @@ _NOBODY = np.iinfo(np.int64).max
 _ROWS_AT_ONCE = 512
 _COLUMNS_AT_ONCE = 4096
 _PAIR_VALUES_AT_ONCE = 1 << 21
+_RIVALS_KEPT = 1 << 22
 
 # Far above the error of a dot product in float64, and of 12 decimals, far below a millionth.
 _FLOAT64 = 1e-11
@@ -98,17 +99,23 @@ class Nearest:
         others = rows[part.index[known]]
         np.minimum.at(self._key, rows[known], part._key[known] >> _SHIFT << _SHIFT | others)
 
-    def update_from_codes(self, rows: Numbers, others: Numbers, product: CodedProduct) -> None:
-        """Take what an int8 product of `rows` int64 [k] and `others` int64 [m] says, of both sides."""
+    def update_from_codes(
+        self, source: RowSource, rows: Numbers, others: Numbers, product: CodedProduct
+    ) -> None:
+        """Take what a product of rounded `rows` int64 [k] and `others` int64 [m] of `source` says."""
         self._raise_floor(rows, product.least_of_rows())
         for found in product.rivals_of_rows(self._reachable(rows)):
             self._rivals.append(_Rivals(rows[found.row], others[found.column], found.most))
+            self.decide_rivals(source, above=_RIVALS_KEPT)
 
-    def update_from_codes_of_columns(self, rows: Numbers, others: Numbers, product: CodedProduct) -> None:
+    def update_from_codes_of_columns(
+        self, source: RowSource, rows: Numbers, others: Numbers, product: CodedProduct
+    ) -> None:
         """The same where `rows` int64 [m] are the columns of the product and `others` int64 [k] its rows."""
         self._raise_floor(rows, product.least_of_columns())
         for found in product.rivals_of_columns(self._reachable(rows)):
             self._rivals.append(_Rivals(rows[found.column], others[found.row], found.most))
+            self.decide_rivals(source, above=_RIVALS_KEPT)
 
     def decide_rivals(self, rows: RowSource, *, above: int = 0) -> None:
         """Decide in float64 the rivals that are left, if they are more than `above`."""
