@@ -28,6 +28,7 @@ from twinlens.engine.calibration import (
     write_calibration,
 )
 from twinlens.engine.catalog import Catalog, Failure, ImageRecord, NewImage, catalog_path
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.embedding import largest_call
 from twinlens.engine.errors import DatasetExists, DatasetReadOnly, InvalidValue, ModelMismatch
@@ -685,7 +686,7 @@ class Dataset:
             progress(Progress("compare", 0, 1, note=f"comparing {plan}"))
 
         relations.update(self._catalog, rows, self.description, self._device, join, tell)
-        establish_pixels(self._catalog, DecodeLimits(), os.cpu_count() or 1)
+        establish_pixels(self._catalog, DecodeLimits(), usable_cores())
         progress(Progress("compare", 1, 1))
         search.open_index(self.snapshot(), self.folder)
         with self._catalog.transaction():

@@ -6,13 +6,13 @@ information never link: their hashes are all alike.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from twinlens.engine.archive_reading import reading_order
 from twinlens.engine.catalog import Catalog, ImageRecord
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.decode import DecodeLimits, decode, read_bytes
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hamming import self_join
@@ -35,7 +35,7 @@ def establish_hashes(catalog: Catalog, limits: DecodeLimits) -> None:
     known = catalog.hashes()
     missing = [image for image in catalog.images() if image.digest is not None and image.id not in known]
     missing.sort(key=lambda image: reading_order(image.file))
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     found: list[tuple[str, bytes, bytes]] = []
     with ThreadPoolExecutor(workers) as pool:
         for image, hashes in ordered_map(

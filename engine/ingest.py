@@ -24,6 +24,7 @@ import numpy as np
 from twinlens.engine.archive_marks import ArchiveMarks
 from twinlens.engine.archive_names import is_archive, is_shard
 from twinlens.engine.catalog import Catalog, Listed, NewImage
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.downloads import Downloads
 from twinlens.engine.embedding import embed_padded
@@ -54,7 +55,7 @@ class IngestOptions:
     """How an ingest runs; none of it changes a vector.
 
     Attributes:
-        workers: decoding threads; None takes one for each processor.
+        workers: decoding threads; None takes one for each processor that we may use.
         limits: what is refused before decoding.
         hashes: compute exact hashes of every image now, not when first needed.
         retry_failed: read files again that failed for good.
@@ -249,7 +250,7 @@ class Ingest:
     def _read(self, total: int, on_progress: OnProgress) -> None:
         """Look at what is new or changed, embed it and commit it, batch by batch."""
         self._embedder = self._load_embedder()
-        workers = self._options.workers or os.cpu_count() or 1
+        workers = self._options.workers or usable_cores()
         wanted = wanted_for(self._embedder, self._options.limits, hashes=self._options.hashes)
         with (
             viewing(wanted, apart=self._is_worth_processes(workers, total)) as view_of,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twinlens.engine.catalog import ImageRecord
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.hamming import hamming
 from twinlens.engine.hashing import PackedHash
@@ -72,7 +73,7 @@ def hashes_of(
         return None if isinstance(picture, LeftOut) else picture_hashes(picture)
 
     found = {number: known[number] for number in images if number in known}
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     with ThreadPoolExecutor(workers) as pool:
         missing = [number for number in images if number not in known]
         looks = ordered_map(pool, look, missing, ahead=2 * workers)

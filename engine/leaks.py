@@ -8,7 +8,6 @@ about pairs across two.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -16,6 +15,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.cross_identity import (
     PixelCandidates,
     Places,
@@ -120,7 +120,7 @@ def find_leaks(
             candidates.see(_where(pairs, pairs.similarity >= ROWS_AGREE))
             found.add_units(_where(pairs, pairs.similarity >= threshold))
         found.refuse_too_many()
-        digests = candidates.digests(DecodeLimits(), workers or os.cpu_count() or 1)
+        digests = candidates.digests(DecodeLimits(), workers or usable_cores())
     found.add_identical_pixels(identical_pixels(train, test, digests))
     return found.sorted()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from twinlens.engine.catalog import ImageRecord
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.credit import Looks
 from twinlens.engine.curation import Curation
 from twinlens.engine.decode import DecodeLimits, decode, read_bytes
@@ -37,7 +37,7 @@ def look_at_files(
 
     Memory is that of a few decoded pictures for each worker.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or usable_cores()
     images, ladders = curation.to_look_at(), curation.to_compare()
     total = len(images) + len(ladders)
     by_digest: dict[bytes, Look | None] = {}

@@ -9,7 +9,6 @@ stripe by stripe; products always go by strips of rows.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -32,6 +31,7 @@ from twinlens.engine.codes import (
     packed_words,
     screen_words,
 )
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.pipeline import ordered_map
 
 _HELD_BLOCKS = 16
@@ -64,7 +64,7 @@ def near_join(
         threads: that compare; all cores if None.
         later: both are the same codes; only pairs a < b.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or usable_cores()
     words = packed_words(left)
     other_words = words if later else packed_words(right)
     looking = Looking(radius, screen_words(words, other_words, radius))

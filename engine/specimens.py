@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine.catalog import ImageRecord
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.decode import DecodeLimits, decode, read_bytes
 from twinlens.engine.edits import LARGEST_SIDE, Grade, draw_edits
 from twinlens.engine.embedding import embed_padded
@@ -89,7 +90,7 @@ def collect_specimens(
         shape: images embedded in one call.
         limits: what is refused before decoding.
     """
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     looker = Looker(embedder, limits, viewing_here(wanted_for(embedder, limits, hashes=False)))
     with ThreadPoolExecutor(workers, initializer=embedder.use_one_core) as pool:
         waiting: deque[tuple[list[_Edited | LeftOut], Future[Embeddings]]] = deque()

@@ -13,6 +13,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from twinlens.engine.cores import usable_cores
+
 
 class DistanceUnit(StrEnum):
     """What distances and ranges of image matching count."""
@@ -110,7 +112,7 @@ class Settings(BaseSettings):
     host: str = "localhost"
     port: int = Field(default=8000, ge=0, le=65535)
     allow_anonymous: bool = False
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    workers: int = Field(default_factory=usable_cores, ge=1)
     distance_unit: DistanceUnit = DistanceUnit.PERCENT
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
     max_inflight_bytes: int = Field(default=256 * 2**20, ge=1024)
