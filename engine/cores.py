@@ -32,12 +32,11 @@ def quotas(groups: Path, own: Path) -> Iterator[int]:
         own: the file that names ours.
     """
     with suppress(OSError, ValueError):
-        name = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
-        group = groups / name.strip("/")
-        for place in (group, *group.parents):
-            if place == groups.parent:
-                break
-            yield from _version_2(place / "cpu.max")
+        for name in (line[3:] for line in own.read_text().splitlines() if line.startswith("0::")):
+            group = groups / name.strip("/")
+            for place in (group, *group.parents):
+                if place.is_relative_to(groups):
+                    yield from _version_2(place / "cpu.max")
     with suppress(OSError, ValueError):
         quota, period = (
             int((groups / "cpu" / f"cpu.cfs_{part}_us").read_text()) for part in ("quota", "period")
