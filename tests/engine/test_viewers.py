@@ -54,6 +54,13 @@ def test_a_large_picture_passes_and_leaves_nothing_behind(monkeypatch: pytest.Mo
             assert os.fstat(viewer._shared).st_size == 0
 
 
+def test_a_file_on_disk_serves_where_none_in_memory_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    data = photographs()["chelsea.jpg"]
+    with closing(Viewer(WANTED)) as viewer:
+        assert same(viewer.view_of(data)[0], view_of(data, WANTED)[0])
+
+
 def test_what_is_wrong_with_a_file_is_said_in_the_same_words(tmp_path: Path) -> None:
     make_broken(tmp_path)
     files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and os.access(path, os.R_OK)]
