@@ -116,6 +116,7 @@ def test_bytes_that_crash_the_decoder_twice_are_named(
 def test_each_thread_has_its_own_and_all_end() -> None:
     data = photographs()["chelsea.jpg"]
     expected = view_of(data, WANTED)[0]
+    before = children()
     with viewing(WANTED, apart=True) as seen_apart, ThreadPoolExecutor(3) as pool:
         together = threading.Barrier(3)
 
@@ -124,9 +125,9 @@ def test_each_thread_has_its_own_and_all_end() -> None:
             return all(same(seen_apart(data)[0], expected) for _ in range(5))
 
         assert all(pool.map(look, range(3)))
-        own = children()
+        own = children() - before
         assert len(own) == 3
-    assert not set(own) & set(children())
+    assert not own & children()
 
 
 def test_where_none_can_be_started_threads_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,14 +183,11 @@ def test_a_dataset_is_the_same_with_viewers(
     assert made[0] == made[1]
 
 
-def children() -> list[int]:
+def children() -> set[int]:
     """Processes that this one has started and that run."""
-    with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as file:
-        started = [int(pid) for pid in file.read().split()]
-    for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children") as file:
-            started += [int(pid) for pid in file.read().split()]
-    return [pid for pid in set(started) if is_running(pid)]
+    tasks = [Path("/proc/self/task", task, "children") for task in os.listdir("/proc/self/task")]
+    started = {int(pid) for task in tasks if task.exists() for pid in task.read_text().split()}
+    return {pid for pid in started if is_running(pid)}
 
 
 def is_running(pid: int) -> bool:

@@ -71,14 +71,17 @@ def test_added_images_take_part_after_a_reindex(ann: Client, dataset: str) -> No
 
     answered = 0
     while (state := ann.status(dataset))["status_new"] == "READ ONLY":
-        assert ann.explore(dataset)["metadata"] == before, "the earlier generation answers meanwhile"
+        answered += 1
+        assert answered < 600
+        meanwhile = ann.explore(dataset)["metadata"]
+        if ann.status(dataset)["status_new"] != "READ ONLY":
+            continue
+        assert meanwhile == before, "the earlier generation answers"
         refused = add(ann, dataset, pictures(1, 900))
         if ann.status(dataset)["status_new"] == "READ ONLY":
             assert "MEDIA_ADDITION task is running" in refusal(refused, 409)
             assert "reindex" in refusal(ann.post(f"/dataset/{dataset}/reindex"), 409)
-        answered += 1
         time.sleep(0.1)
-        assert answered < 600
     assert answered and state["status_new"] == "PARTIAL INDEX"
     assert state["n_images"] == before["total_media"] + 6
     assert ann.explore(dataset, [duplicates(1)])["clusters"] == [], "nothing new was compared yet"
