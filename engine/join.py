@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.nearest import Nearest
 from twinlens.engine.rounded import RoundedScreen
@@ -228,8 +229,10 @@ def _norms(rows: RowSource, kept: Numbers) -> NDArray[np.float64]:
     def measure(span: slice) -> None:
         norms[kept[span]] = row_norms(rows[kept[span]], kept[span])
 
-    with ThreadPoolExecutor() as pool:
-        deque(pool.map(measure, spans(0, len(kept), _CPU_BLOCK)), maxlen=0)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        # One block is not worth a thread: joins inside cells are many and small.
+        each = pool.map if len(kept) > _CPU_BLOCK else map
+        deque(each(measure, spans(0, len(kept), _CPU_BLOCK)), maxlen=0)
     return norms
 
 

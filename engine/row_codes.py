@@ -30,13 +30,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.screen import Array, full_precision
+from twinlens.engine.screen import full_precision
 from twinlens.engine.similarity import Numbers, Rows, spans
+
+Array: TypeAlias = Any
+"""A torch tensor, on whatever device."""
 
 _U = 2.0**-24
 _STEPS = 127

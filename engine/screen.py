@@ -15,15 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.engine.similarity import Numbers, Rows, spans
 
-Array: TypeAlias = Any
-"""A torch tensor, on whatever device."""
 Products: TypeAlias = NDArray[np.float32]
 
 HALF_A_MICRO = 5e-7

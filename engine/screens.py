@@ -51,7 +51,7 @@ def chosen_precision(rows: RowSource, kept: Numbers, task: Task, device: str) ->
         rows: float16 [n, dim].
         kept: int64 [k], the rows that take part.
         task: what is asked.
-        device: as `Screen` takes it, but not "auto".
+        device: a torch device, such as "cpu" or "cuda".
     """
     if task.wants_nearest and device != "cpu":
         return "float32"

@@ -162,16 +162,19 @@ class Viewer:
             self._connection.send(self._wanted)
 
     def _asked(self, data: bytes) -> tuple[View, Rgb]:
-        _write(self._shared, data)
-        self._connection.send(len(data))
-        answer: _Seen | _Refused = self._connection.recv()
-        if isinstance(answer, _Refused):
-            raise DecodeError(answer.reason, stage=answer.stage, retryable=answer.retryable)
-        rgb = np.empty(answer.shape, np.uint8)
-        _read(self._shared, rgb.data)
-        if max(len(data), rgb.nbytes) > _KEPT_BYTES:
-            os.ftruncate(self._shared, 0)
-        return answer.view, rgb
+        try:
+            _write(self._shared, data)
+            self._connection.send(len(data))
+            answer: _Seen | _Refused = self._connection.recv()
+            if isinstance(answer, _Refused):
+                raise DecodeError(answer.reason, stage=answer.stage, retryable=answer.retryable)
+            rgb = np.empty(answer.shape, np.uint8)
+            _read(self._shared, rgb.data)
+            return answer.view, rgb
+        finally:
+            # Also of what was refused: a large file must not stay in memory for the rest of a run.
+            if os.fstat(self._shared).st_size > _KEPT_BYTES:
+                os.ftruncate(self._shared, 0)
 
     def _restart(self) -> int:
         """A fresh process; gives how the last one ended."""

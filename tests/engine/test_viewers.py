@@ -52,6 +52,9 @@ def test_a_large_picture_passes_and_leaves_nothing_behind(monkeypatch: pytest.Mo
         for _ in range(2):
             assert same(viewer.view_of(data)[0], view_of(data, WANTED)[0])
             assert os.fstat(viewer._shared).st_size == 0
+        with pytest.raises(DecodeError):
+            viewer.view_of(b"no picture" * 1000)
+        assert os.fstat(viewer._shared).st_size == 0
 
 
 def test_a_file_on_disk_serves_where_none_in_memory_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
