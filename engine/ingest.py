@@ -44,6 +44,7 @@ _CHUNK = 1024
 _WAITING_BATCHES = 3
 _EMBEDDING_BATCHES = 2
 _FEW_THREADS = 3
+"""So many look at files faster than processes do that must hand pixels over (scripts/measure_looks.py)."""
 _WORTH_PROCESSES = 400
 """Files from which on viewers win more time than they take to start: 0.15 s of a core each."""
 _LARGEST_COMMIT = 8
@@ -252,8 +253,9 @@ class Ingest:
         self._embedder = self._load_embedder()
         workers = self._options.workers or usable_cores()
         wanted = wanted_for(self._embedder, self._options.limits, hashes=self._options.hashes)
+        apart = workers > _FEW_THREADS and total >= _WORTH_PROCESSES
         with (
-            viewing(wanted, apart=self._is_worth_processes(workers, total)) as view_of,
+            viewing(wanted, apart=apart) as view_of,
             ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool,
         ):
             looks = self._look_at(pool, self._files_to_read(), workers, view_of)
@@ -265,11 +267,6 @@ class Ingest:
             self._embed(pool)
             while self._embedding:
                 self._commit(self._embedding.popleft())
-
-    def _is_worth_processes(self, workers: int, files: int) -> bool:
-        """Threads get in each other's way while they look; where a few also embed on the CPU, they do not."""
-        embeds_elsewhere = not self._embedder.device.startswith("cpu")
-        return workers > (1 if embeds_elsewhere else _FEW_THREADS) and files >= _WORTH_PROCESSES
 
     def _look_at(
         self, pool: Executor, files: Iterable[Listed], workers: int, view_of: ViewOf
