@@ -40,6 +40,17 @@ def find_archive(path: str | bytes | os.PathLike[str]) -> tuple[bytes, bytes, os
     return None
 
 
+def is_in_archive(path: str) -> bool:
+    """Whether a path leads through a file: into an archive, if anywhere."""
+    try:
+        os.stat(path)
+    except NotADirectoryError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class FoundMember:
     """A file in an archive.

@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from twinlens.engine.errors import DecodeError, SourceError
 from twinlens.engine.join_plan import JoinMethod
 from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.previews import Previews
-from twinlens.engine.sight import Known, Looker, Sight, ViewOf, wanted_for
+from twinlens.engine.sight import Known, Looker, See, Sight, seeing_here, wanted_for
 from twinlens.engine.sources import SourceFailure, SourceFile, scan, source_root
 from twinlens.engine.storage import storage_errors
 from twinlens.engine.types import Embedder, Embeddings, Prepared
@@ -43,8 +43,10 @@ from twinlens.engine.viewers import viewing
 _CHUNK = 1024
 _WAITING_BATCHES = 3
 _EMBEDDING_BATCHES = 2
-_FEW_THREADS = 3
-"""So many look at files faster than processes do that must hand pixels over (scripts/measure_looks.py)."""
+_LOOKED_AT_TOGETHER = 16
+"""Small files that are handed to a thread at once, since every handing over costs it a wait."""
+_LARGE_BYTES = 1 << 21
+"""Files that have so much together are handed over by themselves, so that threads end together."""
 _WORTH_PROCESSES = 400
 """Files from which on viewers win more time than they take to start: 0.15 s of a core each."""
 _LARGEST_COMMIT = 8
@@ -252,13 +254,18 @@ class Ingest:
         """Look at what is new or changed, embed it and commit it, batch by batch."""
         self._embedder = self._load_embedder()
         workers = self._options.workers or usable_cores()
-        wanted = wanted_for(self._embedder, self._options.limits, hashes=self._options.hashes)
-        apart = workers > _FEW_THREADS and total >= _WORTH_PROCESSES
+        wanted = wanted_for(
+            self._embedder,
+            self._options.limits,
+            hashes=self._options.hashes,
+            known=frozenset(self._vanished) | self._catalog.touched_digests(self._source),
+        )
+        self._looker_again = Looker(self._embedder, seeing_here(replace(wanted, known=frozenset())))
         with (
-            viewing(wanted, apart=apart) as view_of,
+            viewing(wanted, apart=workers > 1 and total >= _WORTH_PROCESSES) as see,
             ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool,
         ):
-            looks = self._look_at(pool, self._files_to_read(), workers, view_of)
+            looks = self._look_at(pool, self._files_to_read(), workers, see)
             for done, (file, seen) in enumerate(looks, start=1):
                 self._take(file, seen)
                 if self._is_full():
@@ -269,26 +276,27 @@ class Ingest:
                 self._commit(self._embedding.popleft())
 
     def _look_at(
-        self, pool: Executor, files: Iterable[Listed], workers: int, view_of: ViewOf
+        self, pool: Executor, files: Iterable[Listed], workers: int, see: See
     ) -> Iterator[tuple[Listed, Sight | Known | DecodeError]]:
-        known = frozenset(self._vanished) | self._catalog.touched_digests(self._source)
-        limits = self._options.limits
-        looker = Looker(self._embedder, limits, view_of, known)
-        self._look_again = partial(self._look, Looker(self._embedder, limits, view_of))
-        ahead = _WAITING_BATCHES * self._batch_size + workers
-        return ordered_map(pool, partial(self._look, looker), files, ahead=ahead)
+        ahead = _WAITING_BATCHES * self._batch_size // _LOOKED_AT_TOGETHER + workers
+        look = partial(self._look, Looker(self._embedder, see))
+        for together, seen in ordered_map(pool, look, _handfuls(files), ahead=ahead):
+            yield from zip(together, seen, strict=True)
 
-    def _look(self, looker: Looker, file: Listed) -> Sight | Known | DecodeError:
+    def _look(self, looker: Looker, files: Sequence[Listed]) -> list[Sight | Known | DecodeError]:
+        return looker.look([self._path(file) for file in files])
+
+    def _path(self, file: Listed) -> str:
         if is_url(file.relative):
-            return looker.look(str(self._downloads.place(file.relative)))
-        return looker.look(os.path.join(self._root, os.fsdecode(file.relative)))
+            return str(self._downloads.place(file.relative))
+        return os.path.join(self._root, os.fsdecode(file.relative))
 
     def _take(self, file: Listed, seen: Sight | Known | DecodeError) -> None:
         if isinstance(seen, Known):
             if (id_ := self._claim(file, seen.digest)) is not None:
                 self._batch.moves.append((id_, file))
                 return
-            seen = self._look_again(file)
+            (seen,) = self._look(self._looker_again, [file])
         if isinstance(seen, Sight):
             self._batch.sights.append((file, seen))
             self._batch.digests.add(seen.digest)
@@ -422,6 +430,20 @@ class Ingest:
         held = self._catalog.count_source_images(self._source)
         report.unchanged = held - report.added - report.changed - report.moved
         report.failed = self._catalog.count_failures(self._source)
+
+
+def _handfuls(files: Iterable[Listed]) -> Iterator[list[Listed]]:
+    """Files that are looked at one after the other by one thread: some small ones, or one that is large."""
+    handful: list[Listed] = []
+    size = 0
+    for file in files:
+        if handful and (len(handful) == _LOOKED_AT_TOGETHER or size + file.size > _LARGE_BYTES):
+            yield handful
+            handful, size = [], 0
+        handful.append(file)
+        size += file.size
+    if handful:
+        yield handful
 
 
 def _record(id_: str, row: int, source: int, file: Listed, sight: Sight) -> NewImage:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from twinlens.engine.decode import DecodeLimits, read_bytes
 from twinlens.engine.errors import DecodeError
@@ -12,13 +11,39 @@ from twinlens.engine.hashing import byte_digest
 from twinlens.engine.types import Embedder, Prepared, Rgb
 from twinlens.engine.view import View, Wanted, decode_errors, view_of
 
-ViewOf = Callable[[bytes], tuple[View, Rgb]]
-"""Gives what the bytes of a file show, and its pixels; raises DecodeError."""
+File = str | bytes
+"""A path, or what a file holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one file shows, before any model.
+
+    Attributes:
+        digest: of its bytes.
+        view: what was measured.
+        rgb: its pixels, those of a JPEG perhaps reduced.
+    """
+
+    digest: bytes
+    view: View
+    rgb: Rgb
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file whose bytes are those of an image that is known already."""
+
+    digest: bytes
+
+
+See = Callable[[Sequence[File]], Iterable[Seen | Known | DecodeError]]
+"""Gives what files show, in their order; what is wrong with one is an answer, not an exception."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What one file shows.
+    """What one file shows, ready for a model.
 
     Attributes:
         digest: of its bytes.
@@ -32,56 +57,47 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A file whose bytes are those of an image that is known already."""
-
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Looker:
-    """How files are looked at; calls run on many threads at once.
+    """Looks at files for one model; calls run on many threads at once.
 
     Attributes:
         embedder: prepares images for the model.
-        limits: what is refused before decoding.
-        view_of: decodes and measures, here or in another process.
-        known: digests that need no decoding, because their images only moved or were touched.
+        see: decodes and measures, here or in another process.
     """
 
     embedder: Embedder
-    limits: DecodeLimits
-    view_of: ViewOf
-    known: frozenset[bytes] = frozenset()
+    see: See
 
-    def look(self, path: str) -> Sight | Known | DecodeError:
-        """Look at one file; what is wrong with it is an answer, not an exception."""
-        return self._answer(lambda: self._look(read_bytes(path, self.limits)))
+    def look(self, files: Sequence[File]) -> list[Sight | Known | DecodeError]:
+        """Look at files; what is wrong with one is an answer, not an exception."""
+        return [self._prepared(seen) if isinstance(seen, Seen) else seen for seen in self.see(files)]
 
-    def look_at_bytes(self, data: bytes) -> Sight | Known | DecodeError:
-        """Look at a file that is in memory already."""
-        return self._answer(lambda: self._look(data))
-
-    def _answer(self, look: Callable[[], Sight | Known]) -> Sight | Known | DecodeError:
+    def _prepared(self, seen: Seen) -> Sight | DecodeError:
         try:
             with decode_errors():
-                return look()
+                return Sight(seen.digest, seen.view, self.embedder.prepare(seen.rgb))
         except DecodeError as error:
             return error
 
-    def _look(self, data: bytes) -> Sight | Known:
-        digest = byte_digest(data)
-        if digest in self.known:
-            return Known(digest)
-        view, rgb = self.view_of(data)
-        return Sight(digest, view, self.embedder.prepare(rgb))
+
+def see(file: File, wanted: Wanted) -> Seen | Known | DecodeError:
+    """What one file shows."""
+    try:
+        with decode_errors():
+            data = file if isinstance(file, bytes) else read_bytes(file, wanted.limits)
+            digest = byte_digest(data)
+            return Known(digest) if digest in wanted.known else Seen(digest, *view_of(data, wanted))
+    except DecodeError as error:
+        return error
 
 
-def wanted_for(embedder: Embedder, limits: DecodeLimits, *, hashes: bool) -> Wanted:
-    """What this model wants of every file."""
-    return Wanted(embedder.description.decode, limits, hashes)
-
-
-def viewing_here(wanted: Wanted) -> ViewOf:
+def seeing_here(wanted: Wanted) -> See:
     """Decode and measure on the thread that asks."""
-    return partial(view_of, wanted=wanted)
+    return lambda files: (see(file, wanted) for file in files)
+
+
+def wanted_for(
+    embedder: Embedder, limits: DecodeLimits, *, hashes: bool, known: frozenset[bytes] = frozenset()
+) -> Wanted:
+    """What this model wants of every file."""
+    return Wanted(embedder.description.decode, limits, hashes, known)

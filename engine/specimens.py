@@ -21,7 +21,7 @@ from twinlens.engine.embedding import embed_padded
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import PackedHash, bmh1, byte_digest
 from twinlens.engine.pipeline import ordered_map
-from twinlens.engine.sight import Looker, Sight, viewing_here, wanted_for
+from twinlens.engine.sight import Looker, Sight, seeing_here, wanted_for
 from twinlens.engine.types import DecodePolicy, Embedder, Embeddings, Prepared, Rgb
 
 _PICTURE = DecodePolicy(min_side=LARGEST_SIDE)
@@ -91,11 +91,11 @@ def collect_specimens(
         limits: what is refused before decoding.
     """
     workers = usable_cores()
-    looker = Looker(embedder, limits, viewing_here(wanted_for(embedder, limits, hashes=False)))
+    looker = Looker(embedder, seeing_here(wanted_for(embedder, limits, hashes=False)))
     with ThreadPoolExecutor(workers, initializer=embedder.use_one_core) as pool:
         waiting: deque[tuple[list[_Edited | LeftOut], Future[Embeddings]]] = deque()
         batch: list[_Edited | LeftOut] = []
-        edit = partial(_edited, looker, each, seed)
+        edit = partial(_edited, looker, limits, each, seed)
         try:
             for _, found in ordered_map(pool, edit, images, ahead=2 * workers):
                 batch.append(found)
@@ -131,8 +131,10 @@ def read_picture(image: ImageRecord, limits: DecodeLimits) -> Rgb | LeftOut:
         return LeftOut(image.path, kind, error.reason)
 
 
-def _edited(looker: Looker, each: int, seed: int, image: ImageRecord) -> _Edited | LeftOut:
-    picture = read_picture(image, looker.limits)
+def _edited(
+    looker: Looker, limits: DecodeLimits, each: int, seed: int, image: ImageRecord
+) -> _Edited | LeftOut:
+    picture = read_picture(image, limits)
     if isinstance(picture, LeftOut):
         return picture
     try:
@@ -150,7 +152,7 @@ def _edited(looker: Looker, each: int, seed: int, image: ImageRecord) -> _Edited
 
 def _look(looker: Looker, data: bytes) -> Prepared | None:
     """What the model takes; None where the edit is flat or beyond what is read."""
-    seen = looker.look_at_bytes(data)
+    (seen,) = looker.look([data])
     return seen.prepared if isinstance(seen, Sight) and not seen.view.low_information else None
 
 

@@ -24,11 +24,13 @@ class Wanted:
         policy: how far a JPEG may be reduced.
         limits: what is refused before decoding.
         hashes: hash every image; JPEGs are then decoded in full as well.
+        known: digests of bytes that need no decoding, because their images only moved or were touched.
     """
 
     policy: DecodePolicy
     limits: DecodeLimits
     hashes: bool
+    known: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

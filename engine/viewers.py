@@ -2,8 +2,8 @@
 
 What a look calls takes fractions of a millisecond and holds the interpreter's lock in between, so that
 two threads do the work of one and a half, and sixteen wait for each other. A viewer is a Python of its own
-without torch (40 MB): one thread of ours gives it the bytes of a file and takes pixels back, both through
-memory that the two share. And where a decoder crashes on hostile bytes, the viewer ends and not the run.
+without torch (40 MB): one thread of ours names it some files and takes their pixels back through memory
+that the two share. And where a decoder crashes on hostile bytes, the viewer ends and not the run.
 """
 
 from __future__ import annotations
@@ -15,32 +15,38 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, Pipe
 
 import numpy as np
 
+from twinlens.engine.archive_reading import is_in_archive
+from twinlens.engine.decode import DecodeLimits, read_bytes
 from twinlens.engine.errors import DecodeError
-from twinlens.engine.sight import ViewOf, viewing_here
-from twinlens.engine.types import Rgb
-from twinlens.engine.view import View, Wanted, decode_errors, view_of
+from twinlens.engine.sight import File, Known, See, Seen, see, seeing_here
+from twinlens.engine.view import View, Wanted, decode_errors
 
 _COMMAND = (
     # Its products are small: a pool of BLAS threads would only take memory.
     "import json, os, sys; os.putenv('OPENBLAS_NUM_THREADS', '1'); sys.path[:] = json.loads(sys.argv[1]); "
     "from twinlens.engine.viewers import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
 )
-_ATTEMPTS = 2
+_MOST_CRASHES = 2
 _KEPT_BYTES = 1 << 24
+"""Of pixels in one answer, and of memory that stays shared until the next; one picture may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """An answer: the pixels, uint8 of this shape, are in the shared memory."""
+class _Shown:
+    """An answer: the pixels, uint8 of this shape, are at this place in the shared memory."""
 
+    digest: bytes
     view: View
+    place: int
     shape: tuple[int, ...]
 
 
@@ -53,8 +59,12 @@ class _Refused:
     retryable: bool
 
 
+_Asked = File | _Refused
+_Answer = _Shown | Known | _Refused
+
+
 @contextmanager
-def viewing(wanted: Wanted, *, apart: bool) -> Iterator[ViewOf]:
+def viewing(wanted: Wanted, *, apart: bool) -> Iterator[See]:
     """How the files of a run are looked at: in processes, one for each thread that asks, or here.
 
     Args:
@@ -62,11 +72,11 @@ def viewing(wanted: Wanted, *, apart: bool) -> Iterator[ViewOf]:
         apart: whether it is worth starting processes. Where none can be started, threads do the work.
     """
     if not (apart and _can_start()):
-        yield viewing_here(wanted)
+        yield seeing_here(wanted)
         return
     viewers = _Viewers(wanted)
     try:
-        yield viewers.view_of
+        yield viewers.see
     finally:
         viewers.close()
 
@@ -84,16 +94,20 @@ class _Viewers:
         self._mine = threading.local()
         self._all: list[Viewer] = []
 
-    def view_of(self, data: bytes) -> tuple[View, Rgb]:
+    def see(self, files: Sequence[File]) -> Iterator[Seen | Known | DecodeError]:
+        left = list(files)
         try:
             viewer: Viewer | None = getattr(self._mine, "viewer", None)
             if viewer is None:
                 viewer = self._mine.viewer = Viewer(self._wanted)
                 self._all.append(viewer)
-            return viewer.view_of(data)
+            for answer in viewer.see(files):
+                del left[0]
+                yield answer
         except OSError:
             # No process or no memory to be had: slower, and no reason to fail.
-            return view_of(data, self._wanted)
+            for file in left:
+                yield see(file, self._wanted)
 
     def close(self) -> None:
         for viewer in self._all:
@@ -101,7 +115,7 @@ class _Viewers:
 
 
 class Viewer:
-    """A process that looks at one file at a time, for one thread at a time.
+    """A process that looks at files for one thread at a time.
 
     Raises:
         OSError: it cannot be started.
@@ -121,27 +135,35 @@ class Viewer:
         """Of the process."""
         return self._process.pid
 
-    def view_of(self, data: bytes) -> tuple[View, Rgb]:
-        """What `view.view_of` gives.
+    def see(self, files: Sequence[File]) -> Iterator[Seen | Known | DecodeError]:
+        """What `sight.see` gives for each of them, in their order.
+
+        A file on which the decoder crashes costs the viewer, and is a DecodeError when it did so twice.
 
         Raises:
-            DecodeError: as there; or the decoder crashed on these bytes, twice.
             OSError: the process ended and no other can be started.
         """
-        ended = 0
-        for _ in range(_ATTEMPTS):
+        left = deque(_asked(file, self._wanted.limits) for file in files)
+        together, crashes = len(left), 0
+        while left:
             try:
-                return self._asked(data)
+                answers = self._answers(list(islice(left, together)))
             except (EOFError, ConnectionError):
                 ended = self._restart()
-        cause = f"signal {-ended}" if ended < 0 else f"status {ended}"
-        if ended == -signal.SIGKILL:
-            reason = (
-                f"the process that decodes it was killed ({cause}), perhaps for want of memory: scale it down"
-            )
-            raise DecodeError(reason, stage="decode", retryable=True)
-        reason = f"it crashes the decoder ({cause}): export it again"
-        raise DecodeError(reason, stage="decode")
+                # One by one from here on, so that the file is found on which the decoder crashes.
+                together, crashes = 1, crashes + 1
+                if crashes < _MOST_CRASHES:
+                    continue
+                answers = [_crashed(ended)]
+            crashes = 0
+            try:
+                for answer in answers:
+                    left.popleft()
+                    yield self._received(answer)
+            finally:
+                # A large picture must not stay in memory for the rest of a run.
+                if os.fstat(self._shared).st_size > _KEPT_BYTES:
+                    os.ftruncate(self._shared, 0)
 
     def close(self) -> None:
         """End the process."""
@@ -161,20 +183,19 @@ class Viewer:
         with suppress(ConnectionError):
             self._connection.send(self._wanted)
 
-    def _asked(self, data: bytes) -> tuple[View, Rgb]:
-        try:
-            _write(self._shared, data)
-            self._connection.send(len(data))
-            answer: _Seen | _Refused = self._connection.recv()
-            if isinstance(answer, _Refused):
-                raise DecodeError(answer.reason, stage=answer.stage, retryable=answer.retryable)
-            rgb = np.empty(answer.shape, np.uint8)
-            _read(self._shared, rgb.data)
-            return answer.view, rgb
-        finally:
-            # Also of what was refused: a large file must not stay in memory for the rest of a run.
-            if os.fstat(self._shared).st_size > _KEPT_BYTES:
-                os.ftruncate(self._shared, 0)
+    def _answers(self, asked: list[_Asked]) -> list[_Answer]:
+        self._connection.send(asked)
+        answers: list[_Answer] = self._connection.recv()
+        return answers
+
+    def _received(self, answer: _Answer) -> Seen | Known | DecodeError:
+        if isinstance(answer, _Refused):
+            return DecodeError(answer.reason, stage=answer.stage, retryable=answer.retryable)
+        if isinstance(answer, Known):
+            return answer
+        rgb = np.empty(answer.shape, np.uint8)
+        _read(self._shared, rgb.data, answer.place)
+        return Seen(answer.digest, answer.view, rgb)
 
     def _restart(self) -> int:
         """A fresh process; gives how the last one ended."""
@@ -191,31 +212,68 @@ class Viewer:
             return self._process.wait()
 
 
+def _asked(file: File, limits: DecodeLimits) -> _Asked:
+    """What a viewer is asked for: archives are indexed and read once, by us, and not by every viewer."""
+    if isinstance(file, bytes) or not is_in_archive(file):
+        return file
+    try:
+        return read_bytes(file, limits)
+    except DecodeError as error:
+        return _refused(error)
+
+
+def _crashed(ended: int) -> _Refused:
+    cause = f"signal {-ended}" if ended < 0 else f"status {ended}"
+    if ended == -signal.SIGKILL:
+        reason = (
+            f"the process that decodes it was killed ({cause}), perhaps for want of memory: scale it down"
+        )
+        return _Refused(reason, "decode", retryable=True)
+    return _Refused(f"it crashes the decoder ({cause}): export it again", "decode", retryable=False)
+
+
+def _refused(error: DecodeError) -> _Refused:
+    return _Refused(error.reason, error.stage, error.retryable)
+
+
 def serve(connection_descriptor: int, shared: int) -> None:
     """What a viewer does: answer until the other side hangs up.
 
     Args:
-        connection_descriptor: gets what is wanted, then the length of each file.
-        shared: of the memory that holds a file when it is asked for, and then its pixels.
+        connection_descriptor: gets what is wanted, then files, some at a time, and gives an answer for
+            the first of them at least: for as many as have room.
+        shared: of the memory for their pixels.
     """
     # Ctrl-C reaches every process of a terminal; ours ends when the connection does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(connection_descriptor) as connection, suppress(EOFError, ConnectionError):
         wanted: Wanted = connection.recv()
         while True:
-            data = bytearray(connection.recv())
-            _read(shared, data)
-            connection.send(_answer(bytes(data), wanted, shared))
+            answers: list[_Answer] = []
+            place = 0
+            for asked in connection.recv():
+                answer, place = _answer(asked, wanted, shared, place)
+                answers.append(answer)
+                if place >= _KEPT_BYTES:
+                    break
+            connection.send(answers)
 
 
-def _answer(data: bytes, wanted: Wanted, shared: int) -> _Seen | _Refused:
+def _answer(asked: _Asked, wanted: Wanted, shared: int, place: int) -> tuple[_Answer, int]:
+    """An answer, whose pixels are written to this place, and the next free place."""
+    if isinstance(asked, _Refused):
+        return asked, place
     try:
+        seen = see(asked, wanted)
+        if isinstance(seen, Known):
+            return seen, place
+        if isinstance(seen, DecodeError):
+            return _refused(seen), place
         with decode_errors():
-            view, rgb = view_of(data, wanted)
-            _write(shared, np.ascontiguousarray(rgb).data)
-            return _Seen(view, rgb.shape)
+            _write(shared, np.ascontiguousarray(seen.rgb).data, place)
+        return _Shown(seen.digest, seen.view, place, seen.rgb.shape), place + seen.rgb.nbytes
     except DecodeError as error:
-        return _Refused(error.reason, error.stage, error.retryable)
+        return _refused(error), place
 
 
 def _shared_memory() -> int:
@@ -226,15 +284,15 @@ def _shared_memory() -> int:
         return os.dup(file.fileno())
 
 
-def _write(shared: int, values: bytes | memoryview) -> None:
-    left, place = memoryview(values).cast("B"), 0
+def _write(shared: int, values: memoryview, place: int) -> None:
+    left = values.cast("B")
     while left:
         written = os.pwrite(shared, left, place)
         left, place = left[written:], place + written
 
 
-def _read(shared: int, values: bytearray | memoryview) -> None:
-    left, place = memoryview(values).cast("B"), 0
+def _read(shared: int, values: memoryview, place: int) -> None:
+    left = values.cast("B")
     while left:
         count = os.preadv(shared, [left], place)
         if not count:

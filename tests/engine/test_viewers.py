@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.broken import make_broken
@@ -21,76 +23,117 @@ from tests.fakes import ColourGridEmbedder
 from tests.photographs import photographs
 from twinlens.engine import ingest, viewers
 from twinlens.engine.dataset import Dataset
-from twinlens.engine.decode import DecodeLimits
+from twinlens.engine.decode import DecodeLimits, read_bytes
 from twinlens.engine.errors import DecodeError
+from twinlens.engine.hashing import byte_digest
 from twinlens.engine.ingest import IngestOptions
+from twinlens.engine.sight import File, Known, Seen, see
 from twinlens.engine.types import DecodePolicy
-from twinlens.engine.view import Wanted, view_of
+from twinlens.engine.view import Wanted
 from twinlens.engine.viewers import Viewer, viewing
 
 WANTED = Wanted(DecodePolicy(min_side=64), DecodeLimits(), hashes=True)
 
 
-def same(answer: object, expected: object) -> bool:
-    """Whether two answers of `view_of` are alike, pixels and hashes included."""
-    return repr(answer) == repr(expected)
+def told(answers: Iterable[Seen | Known | DecodeError]) -> list[object]:
+    """What answers say, as values that can be compared, pixels and hashes included."""
+    return [
+        (answer.reason, answer.stage, answer.retryable)
+        if isinstance(answer, DecodeError)
+        else (answer.digest, repr(answer.view), answer.rgb.tolist())
+        if isinstance(answer, Seen)
+        else answer
+        for answer in answers
+    ]
 
 
-@pytest.mark.parametrize("name", ["chelsea.jpg", "blank-1.png", "camera.jpg"])
-def test_a_viewer_answers_as_a_thread_does(name: str) -> None:
-    data = photographs()[name]
+def seen_here(files: Sequence[File]) -> list[object]:
+    return told(see(file, WANTED) for file in files)
+
+
+def test_a_viewer_answers_as_a_thread_does() -> None:
+    files = [photographs()[name] for name in ("chelsea.jpg", "blank-1.png", "camera.jpg")]
     with closing(Viewer(WANTED)) as viewer:
-        (seen, rgb), (expected, pixels) = viewer.view_of(data), view_of(data, WANTED)
-    assert np.array_equal(rgb, pixels) and rgb.flags.writeable
-    assert same(seen, expected)
+        answers = list(viewer.see(files))
+    assert told(answers) == seen_here(files)
+    assert all(isinstance(answer, Seen) and answer.rgb.flags.writeable for answer in answers)
 
 
-def test_a_large_picture_passes_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewers, "_KEPT_BYTES", 1000)
+def test_a_file_is_named_by_its_path_or_given_and_archives_are_read_by_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+
+    def reading(path: str, limits: DecodeLimits) -> bytes:
+        read.append(path)
+        return read_bytes(path, limits)
+
+    monkeypatch.setattr(viewers, "read_bytes", reading)
     data = photographs()["chelsea.jpg"]
+    photo, archive = tmp_path / "photo.jpg", tmp_path / "photos.zip"
+    photo.write_bytes(data)
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("photo.jpg", data)
+    files: list[File] = [str(photo), data, f"{archive}/photo.jpg", f"{archive}/none.jpg", f"{photo}.gone"]
     with closing(Viewer(WANTED)) as viewer:
-        for _ in range(2):
-            assert same(viewer.view_of(data)[0], view_of(data, WANTED)[0])
-            assert os.fstat(viewer._shared).st_size == 0
-        with pytest.raises(DecodeError):
-            viewer.view_of(b"no picture" * 1000)
+        answers = told(viewer.see(files))
+    assert read == files[2:4]
+    assert answers == seen_here(files)
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_bytes_that_are_known_are_not_decoded() -> None:
+    data = photographs()["chelsea.jpg"]
+    with closing(Viewer(replace(WANTED, known=frozenset({byte_digest(data)})))) as viewer:
+        assert list(viewer.see([data])) == [Known(byte_digest(data))]
+
+
+def test_large_pictures_pass_one_at_a_time_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 10_000
+    monkeypatch.setattr(viewers, "_KEPT_BYTES", most)
+    monkeypatch.setattr(
+        viewers,
+        "_COMMAND",
+        viewers._COMMAND.replace(
+            "; serve(", f"; twinlens.engine.viewers._KEPT_BYTES = {most}; serve("
+        ).replace("from twinlens", "import twinlens.engine.viewers; from twinlens"),
+    )
+    files = [photographs()["chelsea.jpg"], b"no picture", photographs()["camera.jpg"]] * 3
+    sizes = []
+    with closing(Viewer(WANTED)) as viewer:
+        answers = []
+        for answer in viewer.see(files):
+            answers.append(answer)
+            sizes.append(os.fstat(viewer._shared).st_size)
         assert os.fstat(viewer._shared).st_size == 0
+    assert told(answers) == seen_here(files)
+    assert max(sizes) < 2 * max(answer.rgb.nbytes for answer in answers if isinstance(answer, Seen))
 
 
 def test_a_file_on_disk_serves_where_none_in_memory_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
-    data = photographs()["chelsea.jpg"]
+    files = [photographs()["chelsea.jpg"]] * 2
     with closing(Viewer(WANTED)) as viewer:
-        assert same(viewer.view_of(data)[0], view_of(data, WANTED)[0])
+        assert told(viewer.see(files)) == seen_here(files)
 
 
 def test_what_is_wrong_with_a_file_is_said_in_the_same_words(tmp_path: Path) -> None:
     make_broken(tmp_path)
-    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and os.access(path, os.R_OK)]
-    said = 0
+    files = [str(path) for path in sorted(tmp_path.rglob("*")) if not path.is_dir()]
     with closing(Viewer(WANTED)) as viewer:
-        for path in files:
-            data = path.read_bytes()
-            try:
-                expected: object = view_of(data, WANTED)[0]
-            except DecodeError as error:
-                with pytest.raises(DecodeError) as caught:
-                    viewer.view_of(data)
-                assert (caught.value.reason, caught.value.stage) == (error.reason, error.stage)
-                said += 1
-            else:
-                assert same(viewer.view_of(data)[0], expected)
-    assert said > 10
+        answers = list(viewer.see(files))
+    assert told(answers) == seen_here(files)
+    assert sum(isinstance(answer, DecodeError) for answer in answers) > 10
 
 
-def test_a_killed_viewer_is_replaced_and_the_file_is_seen() -> None:
-    data = photographs()["chelsea.jpg"]
+def test_a_killed_viewer_is_replaced_and_the_files_are_seen() -> None:
+    files = [photographs()["chelsea.jpg"], photographs()["camera.jpg"]]
     with closing(Viewer(WANTED)) as viewer:
-        viewer.view_of(data)
+        list(viewer.see(files))
         for number in (signal.SIGKILL, signal.SIGSEGV):
             killed = viewer.pid
             os.kill(killed, number)
-            assert same(viewer.view_of(data)[0], view_of(data, WANTED)[0])
+            assert told(viewer.see(files)) == seen_here(files)
             assert viewer.pid != killed
 
 
@@ -104,28 +147,33 @@ def test_a_killed_viewer_is_replaced_and_the_file_is_seen() -> None:
 def test_bytes_that_crash_the_decoder_twice_are_named(
     monkeypatch: pytest.MonkeyPatch, number: int, reason: str, retryable: bool
 ) -> None:
-    """A viewer that kills itself as soon as a file is asked for, as a crashing decoder would."""
-    crash = f"serve = lambda fd, shared: (Connection(fd).recv(), os.kill(os.getpid(), {int(number)}))"
-    command = viewers._COMMAND.replace(
-        "serve(int", f"from multiprocessing.connection import Connection; import os; {crash}; serve(int"
+    """A viewer that kills itself when it meets certain bytes, as a crashing decoder would."""
+    crash = (
+        "import os; from twinlens.engine import viewers; see = viewers.see; "
+        f"viewers.see = lambda file, wanted: os.kill(os.getpid(), {int(number)}) if file == b'crash' "
+        "else see(file, wanted); serve(int"
     )
-    monkeypatch.setattr(viewers, "_COMMAND", command)
-    with closing(Viewer(WANTED)) as viewer, pytest.raises(DecodeError) as caught:
-        viewer.view_of(photographs()["chelsea.jpg"])
-    assert reason in caught.value.reason
-    assert (caught.value.stage, caught.value.retryable) == ("decode", retryable)
+    monkeypatch.setattr(viewers, "_COMMAND", viewers._COMMAND.replace("serve(int", crash))
+    good = photographs()["chelsea.jpg"]
+    with closing(Viewer(WANTED)) as viewer:
+        answers = list(viewer.see([good, b"crash", good, b"crash"]))
+    expected = seen_here([good])
+    assert told(answers)[::2] == expected * 2
+    for answer in answers[1::2]:
+        assert isinstance(answer, DecodeError) and reason in answer.reason
+        assert (answer.stage, answer.retryable) == ("decode", retryable)
 
 
 def test_each_thread_has_its_own_and_all_end() -> None:
-    data = photographs()["chelsea.jpg"]
-    expected = view_of(data, WANTED)[0]
+    files = [photographs()["chelsea.jpg"]] * 5
+    expected = seen_here(files)
     before = children()
-    with viewing(WANTED, apart=True) as seen_apart, ThreadPoolExecutor(3) as pool:
+    with viewing(WANTED, apart=True) as see_apart, ThreadPoolExecutor(3) as pool:
         together = threading.Barrier(3)
 
         def look(_: int) -> bool:
             together.wait()
-            return all(same(seen_apart(data)[0], expected) for _ in range(5))
+            return told(see_apart(files)) == expected
 
         assert all(pool.map(look, range(3)))
         own = children() - before
@@ -134,13 +182,11 @@ def test_each_thread_has_its_own_and_all_end() -> None:
 
 
 def test_where_none_can_be_started_threads_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = photographs()["chelsea.jpg"]
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with viewing(WANTED, apart=True) as seen:
-        assert same(seen(data)[0], view_of(data, WANTED)[0])
-    monkeypatch.setattr(sys, "executable", "")
-    with viewing(WANTED, apart=True) as seen:
-        assert same(seen(data)[0], view_of(data, WANTED)[0])
+    files = [photographs()["chelsea.jpg"]] * 2
+    for executable in ("/nowhere/python", ""):
+        monkeypatch.setattr(sys, "executable", executable)
+        with viewing(WANTED, apart=True) as see_apart:
+            assert told(see_apart(files)) == seen_here(files)
 
 
 def test_a_viewer_ends_with_the_process_that_asks() -> None:
@@ -149,7 +195,7 @@ def test_a_viewer_ends_with_the_process_that_asks() -> None:
         "from tests.engine.test_viewers import WANTED, photographs\n"
         "from twinlens.engine.viewers import Viewer\n"
         "viewer = Viewer(WANTED)\n"
-        "viewer.view_of(photographs()['chelsea.jpg'])\n"
+        "list(viewer.see([photographs()['chelsea.jpg']]))\n"
         "print(viewer.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
