@@ -31,10 +31,16 @@ from twinlens.engine.sight import File, Known, See, Seen, see, seeing_here
 from twinlens.engine.view import View, Wanted, decode_errors
 
 _COMMAND = (
-    # Its products are small: a pool of BLAS threads would only take memory.
-    "import json, os, sys; os.putenv('OPENBLAS_NUM_THREADS', '1'); sys.path[:] = json.loads(sys.argv[1]); "
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from twinlens.engine.viewers import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
 )
+_ENVIRONMENT = {
+    # Its products are small: a pool of BLAS threads would only take memory.
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc would give the memory of every image back to the kernel, which zeroes it anew for the next one.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 22),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 24),
+}
 _MOST_CRASHES = 2
 _KEPT_BYTES = 1 << 24
 """Of pixels in one answer, and of memory that stays shared until the next; one picture may be larger."""
@@ -178,6 +184,7 @@ class Viewer:
                 [sys.executable, "-c", _COMMAND, json.dumps(sys.path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
+                env={**os.environ, **_ENVIRONMENT},
             )
         self._connection = ours
         with suppress(ConnectionError):
