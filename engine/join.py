@@ -42,7 +42,7 @@ __all__ = ["Nearest", "PairBlock", "cross_join", "self_join"]
 
 _CPU_BLOCK = 2048
 _ACCELERATOR_BLOCK = 8192
-_PAIR_VALUES_AT_ONCE = 1 << 21
+_PAIR_VALUES_AT_ONCE = 1 << 17
 _ALL = slice(None)
 
 # What stays loaded while all other blocks come by: loading one costs as much as meeting four, and for an
@@ -292,26 +292,47 @@ def _decided(
     left: _Block, right: _Block, product: Product | CodedProduct, threshold: float
 ) -> Iterator[tuple[Numbers, Numbers, NDArray[np.float64]]]:
     """The pairs of two blocks at or above the threshold: row, column and similarity of each."""
+    left_units, right_units = _Units(left), _Units(right)
     for i, j in product.reaching(threshold - HALF_A_MICRO):
         if left is right:
             i, j = i[i < j], j[i < j]
         if not len(i):
             continue
-        similarity = _similarity_at(left, right, i, j)
+        similarity = _similarity_at(left_units, right_units, i, j)
         decided = similarity >= threshold
         if decided.any():
             yield i[decided], j[decided], similarity[decided]
 
 
-def _similarity_at(left: _Block, right: _Block, i: Numbers, j: Numbers) -> NDArray[np.float64]:
+class _Units:
+    """Renormalised rows of a block for one meeting: a few as they are asked for, once they were many all."""
+
+    def __init__(self, block: _Block) -> None:
+        self.rows = len(block.numbers)
+        self.dim = block.dim
+        self._block = block
+        self._asked = 0
+        self._all: Units | None = None
+
+    def at(self, places: Numbers | slice) -> Units:
+        """Float64 [k, dim]."""
+        if self._all is None:
+            self._asked += self.rows if isinstance(places, slice) else len(places)
+            if self._asked < self.rows:
+                return self._block.units(places)
+            self._all = self._block.units()
+        return self._all[places]
+
+
+def _similarity_at(left: _Units, right: _Units, i: Numbers, j: Numbers) -> NDArray[np.float64]:
     """Similarity of row left[i[k]] to row right[j[k]], i ascending: float64 [k]."""
     strip = slice(int(i[0]), int(i[-1]) + 1)
-    if len(i) * _DENSE > (strip.stop - strip.start) * len(right.numbers):
-        dense = similarities(left.units(strip), right.units())
+    if len(i) * _DENSE > (strip.stop - strip.start) * right.rows:
+        dense = similarities(left.at(strip), right.at(_ALL))
         return dense[i - strip.start, j]
     similarity = np.empty(len(i))
     for span in spans(0, len(i), max(1, _PAIR_VALUES_AT_ONCE // left.dim)):
-        similarity[span] = pairwise(left.units(i[span]), right.units(j[span]))
+        similarity[span] = pairwise(left.at(i[span]), right.at(j[span]))
     return similarity
 
 

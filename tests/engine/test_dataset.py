@@ -27,6 +27,7 @@ from twinlens.engine.errors import (
     SourceError,
 )
 from twinlens.engine.ingest import IngestReport
+from twinlens.engine.pixels import SIGNATURES_AGREE
 from twinlens.engine.results import Evidence
 from twinlens.engine.search import INDEX_FILE
 
@@ -94,6 +95,24 @@ def test_a_jpeg_and_its_own_decoded_pixels_are_certain_twins(dataset: Dataset, p
         save(photos, "large.png", Image.open(file))
     dataset.add(photos)
     assert clusters(dataset, 1.0) == [{"large.jpg", "large.png"}]
+
+
+def test_so_they_are_where_a_reduced_decode_shows_something_else(dataset: Dataset, photos: Path) -> None:
+    """Fine black and white: at an eighth of the size, what was cut off at black and at white is missing."""
+    from PIL import Image
+
+    dots = np.random.default_rng(5).random((600, 800)) < np.linspace(0.0, 0.3, 800)
+    path = save(photos, "dots.jpg", Image.fromarray(np.where(dots, 0, 255).astype(np.uint8)), quality=40)
+    with Image.open(path) as image:
+        save(photos, "dots.png", image)
+    dataset.add(photos)
+    signatures = [
+        np.frombuffer(dataset._catalog.signature(image.id) or b"", np.uint8).astype(int)
+        for image in dataset.images()
+        if "dots" in image.path
+    ]
+    assert 8 < np.abs(signatures[0] - signatures[1]).max() <= SIGNATURES_AGREE
+    assert clusters(dataset, 1.0) == [{"dots.jpg", "dots.png"}]
 
 
 def test_flat_images_are_twins_of_identical_ones_only(dataset: Dataset, photos: Path) -> None:
