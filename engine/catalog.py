@@ -598,6 +598,13 @@ class Catalog:
         changed = [(int(units[row]), row) for row, unit in rows if unit != units[row]]
         self._db.executemany("UPDATE images SET unit = ? WHERE row = ?", changed)
 
+    def informative_units(self) -> NDArray[np.int64]:
+        """Units that at least one image with information belongs to, int64 [n]."""
+        rows = self._db.execute(
+            "SELECT DISTINCT unit FROM images WHERE unit NOT NULL AND NOT low_information"
+        ).fetchall()
+        return np.array(rows, dtype=np.int64).reshape(-1)
+
     def add_pairs(self, block: PairBlock) -> None:
         """Write pairs of units."""
         millionths = np.rint(block.similarity * 1e6).astype(np.int64)

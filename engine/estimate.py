@@ -74,8 +74,10 @@ def _sampled(
     passed = np.zeros(len(thresholds) + 1, dtype=np.int64)
     for span in spans(0, len(chosen), _ROWS_AT_ONCE):
         block = similarities(units[span], units[span.start :])
-        upper = block[np.triu(np.ones(block.shape, dtype=bool), 1)]
-        passed += np.bincount(np.searchsorted(thresholds, upper, "right"), minlength=len(passed))
+        # Each pair once: what is on or below the diagonal reaches no threshold.
+        block[:, : len(block)][np.tril_indices(len(block))] = -np.inf
+        reaching = block[block >= thresholds[0]]
+        passed += np.bincount(np.searchsorted(thresholds, reaching, "right"), minlength=len(passed))
     # passed[k]: pairs at or above exactly k thresholds, the lowest k.
     at_or_above = passed[::-1].cumsum()[::-1][1:]
     return at_or_above, len(chosen) * (len(chosen) - 1) / (len(kept) * (len(kept) - 1))

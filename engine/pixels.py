@@ -1,9 +1,9 @@
 """Identical pixels in files that differ: established for candidates only, since it costs a full decode.
 
 Candidates are images of equal size whose rows are close and whose 16 x 16 luma signatures nearly
-agree. Pixel-identical images pass: their rows and signatures can differ only by what a reduced JPEG decode
-changes, which in two JPEGs of the same pixels is the same. Files that store transparency have no pixel digest: black icons differ in
-nothing else, and what decoding drops cannot be compared.
+agree. Pixel-identical images pass: their rows and signatures can differ only by what a reduced JPEG
+decode changes, which in two JPEGs of the same pixels is the same. Files that store transparency have no
+pixel digest: black icons differ in nothing else, and what decoding drops cannot be compared.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ROWS_AGREE = 0.9
 SIGNATURES_AGREE = 24
 """And none of their 256 luma values differs by more.
 
-Of 800 photographs at 800 x 600, two in a hundred differ by more than 8 from what they are decoded at a quarter of
-the size, and none by more than 16.
+Of 800 photographs at 800 x 600, two in a hundred differ by more than 8 from what they show when decoded at
+a quarter of the size, and none by more than 16.
 """
 
 JPEGS_AGREE = 4

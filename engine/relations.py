@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.catalog import Catalog, ImageRecord
+from twinlens.engine.catalog import Catalog
 from twinlens.engine.collapse import collapse_identical
 from twinlens.engine.estimate import estimate_pairs, lowest_served
 from twinlens.engine.join import Nearest, PairBlock, self_join
 from twinlens.engine.join_plan import JoinMethod, JoinPlan, plan_join
 from twinlens.engine.join_plan import joined as joined_by
+from twinlens.engine.pipeline import read_ahead
 from twinlens.engine.similarity import MICRO
 from twinlens.engine.types import ModelDescription
 from twinlens.engine.uniqueness import FEWEST, measure_isolation
@@ -29,6 +30,9 @@ KEPT_PAIRS = 5_000_000
 
 JOIN = "join"
 """Where the catalog says how its pairs were found, if not by comparing all."""
+
+# A block is written while the next ones are compared.
+_BLOCKS_AHEAD = 2
 
 # Comparing fewer pairs takes seconds: nobody needs a plan.
 _PLANNED_FROM = 1 << 32
@@ -56,7 +60,8 @@ def update(
     """
     with catalog.transaction():
         catalog.set_units(collapse_identical(rows))
-        living = _living_units(catalog.images(), len(rows))
+        living = np.zeros(len(rows), np.bool_)
+        living[catalog.informative_units()] = True
         joined = np.zeros(len(rows), np.bool_)
         joined[catalog.joined()] = True
         if (living & ~joined).any():
@@ -65,14 +70,6 @@ def update(
         if description.isolation is None and catalog.meta("isolation", "") == "":
             _measure_isolation(catalog, description)
         catalog.next_generation()
-
-
-def _living_units(images: Iterable[ImageRecord], count: int) -> NDArray[np.bool_]:
-    """Units that at least one image with information belongs to, bool [rows]."""
-    living = np.zeros(count, np.bool_)
-    units = [image.unit for image in images if image.unit is not None and not image.low_information]
-    living[np.array(units, np.int64)] = True
-    return living
 
 
 def _join(
@@ -111,7 +108,7 @@ def _join(
 def _keep(catalog: Catalog, blocks: Iterable[PairBlock], kept_from: float, limit: int) -> None:
     """Store pairs; whenever they become too many, forget the less similar half and raise the floor."""
     count = catalog.count_pairs()
-    for block in blocks:
+    for block in read_ahead(blocks, ahead=_BLOCKS_AHEAD):
         chosen = block.similarity >= kept_from
         catalog.add_pairs(PairBlock(block.a[chosen], block.b[chosen], block.similarity[chosen]))
         count += int(chosen.sum())
