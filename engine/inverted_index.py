@@ -31,7 +31,7 @@ _ROUNDS = 8
 _CODE_VALUES = 64
 _LEAST_SHORTLIST = 256
 _QUERIES = 200
-_ROWS_AT_ONCE = 16_384
+_ROWS_AT_ONCE = 4096
 _RETRAIN_AT = 4
 _SEED = 0
 
@@ -189,7 +189,9 @@ def _centres_and_axes(rows: Rows) -> tuple[Floats, Floats]:
     lists = len(rows) // _ROWS_PER_LIST
     rng = np.random.default_rng(_SEED)
     chosen = np.sort(rng.choice(len(rows), min(len(rows), _SAMPLES_PER_LIST * lists), replace=False))
-    sample = unit_rows(rows[chosen], chosen).astype(np.float32)
+    sample = np.empty((len(chosen), dim), np.float32)
+    for span in spans(0, len(chosen), _ROWS_AT_ONCE):
+        sample[span] = unit_rows(rows[chosen[span]], chosen[span])
     kmeans = faiss.Kmeans(dim, lists, niter=_ROUNDS, spherical=True, seed=_SEED)
     kmeans.train(sample)
     _, vectors = np.linalg.eigh(sample.T @ sample)

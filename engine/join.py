@@ -35,7 +35,6 @@ from twinlens.engine.similarity import (
     row_norms,
     similarities,
     spans,
-    unit_rows,
 )
 
 __all__ = ["Nearest", "PairBlock", "cross_join", "self_join"]
@@ -195,7 +194,9 @@ class _Block:
     def units(self, places: Numbers | slice = _ALL) -> Units:
         """Float64 [k, dim]."""
         numbers = self.numbers[places]
-        return unit_rows(self._side.rows[numbers], numbers)
+        units = self._side.rows[numbers].astype(np.float64)
+        units /= self._side.norms[numbers, None]
+        return units
 
     def times(self, other: _Block) -> Product | CodedProduct:
         """Screen this block against another; the block itself leaves out the diagonal."""

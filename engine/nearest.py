@@ -24,8 +24,9 @@ _SHIFT = 32
 _NOBODY = np.iinfo(np.int64).max
 _ROWS_AT_ONCE = 512
 _COLUMNS_AT_ONCE = 4096
-_PAIR_VALUES_AT_ONCE = 1 << 21
-_RIVALS_KEPT = 1 << 22
+_PAIR_VALUES_AT_ONCE = 1 << 17
+_RIVALS_KEPT, _RIVALS_OF_A_ROW = 1 << 20, 4
+"""So many rivals in all, or for each row, wait for floors to rise until the others are decided."""
 
 # Far above the error of a dot product in float64, and of 12 decimals, far below a millionth.
 _FLOAT64 = 1e-11
@@ -65,6 +66,7 @@ class Nearest:
         self._second = np.full(n, NOWHERE, dtype=np.float32)
         self._floor = np.full(n, -np.inf)
         self._rivals: list[_Rivals] = []
+        self._most_rivals = max(_RIVALS_KEPT, _RIVALS_OF_A_ROW * n)
 
     @property
     def similarity(self) -> NDArray[np.float64]:
@@ -106,7 +108,7 @@ class Nearest:
         self._raise_floor(rows, product.least_of_rows())
         for found in product.rivals_of_rows(self._reachable(rows)):
             self._rivals.append(_Rivals(rows[found.row], others[found.column], found.most))
-            self.decide_rivals(source, above=_RIVALS_KEPT)
+            self.decide_rivals(source, above=self._most_rivals)
 
     def update_from_codes_of_columns(
         self, source: RowSource, rows: Numbers, others: Numbers, product: CodedProduct
@@ -115,7 +117,7 @@ class Nearest:
         self._raise_floor(rows, product.least_of_columns())
         for found in product.rivals_of_columns(self._reachable(rows)):
             self._rivals.append(_Rivals(rows[found.column], others[found.row], found.most))
-            self.decide_rivals(source, above=_RIVALS_KEPT)
+            self.decide_rivals(source, above=self._most_rivals)
 
     def decide_rivals(self, rows: RowSource, *, above: int = 0) -> None:
         """Decide in float64 the rivals that are left, if they are more than `above`."""

@@ -1,16 +1,14 @@
-"""Work that is done ahead of whoever reads its results, but never far ahead."""
+"""An ordered parallel map that never runs far ahead of whoever reads it."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import Executor, Future
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_END: Any = object()
 
 
 def ordered_map(
@@ -34,21 +32,3 @@ def ordered_map(
     finally:
         for _, future in waiting:
             future.cancel()
-
-
-def read_ahead(items: Iterable[Item], *, ahead: int) -> Iterator[Item]:
-    """Yield items that another thread makes, at most `ahead` of them in advance.
-
-    Whatever making them changes is left to that thread until the last was read. An exception reaches the
-    reader in its place; leaving early stops at the item that is being made.
-    """
-    source = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(next, source, _END) for _ in range(ahead))
-        try:
-            while (item := waiting.popleft().result()) is not _END:
-                waiting.append(pool.submit(next, source, _END))
-                yield item
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -38,6 +38,10 @@ a quarter of the size, and none by more than 16.
 JPEGS_AGREE = 4
 """Or, of two JPEGs: their coefficients are the same, or turned."""
 
+_TO_BRIGHTNESS = 4
+"""Their mean differs by a fourth of that at most: by 2.0 among those photographs."""
+
+_JPEG = "jpeg"
 _CHUNK = 256
 _MANY = -1
 _SIGNATURES_HELD = 16_384
@@ -109,23 +113,45 @@ def _candidates(
     for contents in by_unit.values():
         by_size = sorted(contents.values(), key=lambda content: (_size(content), content.image.id))
         yield from pairwise(by_size)
-    open_sizes = _open_sizes(by_unit, int(catalog.meta("rows")))
+    facts = _Facts.of_units(by_unit, int(catalog.meta("rows")))
     for block in catalog.pairs(max(ROWS_AGREE, float(catalog.meta("kept_from")))):
-        size_a, size_b = open_sizes[block.a], open_sizes[block.b]
-        likely = (size_a == size_b) | (size_a == _MANY) | (size_b == _MANY)
+        likely = facts.may_agree(block.a, block.b)
         for unit_a, unit_b in zip(block.a[likely].tolist(), block.b[likely].tolist(), strict=True):
             for a in by_unit.get(unit_a, {}).values():
                 yield from ((a, b) for b in by_unit.get(unit_b, {}).values())
 
 
-def _open_sizes(by_unit: dict[int, dict[bytes, Content]], rows: int) -> NDArray[np.int64]:
-    """A number for the image size of each unit, int64 [rows], so that most pairs are ruled out at once."""
-    sizes = np.full(rows, _MANY, np.int64)
-    for unit, contents in by_unit.items():
-        if len(contents) == 1:
-            (content,) = contents.values()
-            sizes[unit] = content.image.width << 32 | content.image.height
-    return sizes
+@dataclass(frozen=True, slots=True, eq=False)
+class _Facts:
+    """What rules most pairs of units out at once.
+
+    Attributes:
+        size: width and height of a unit's only content, as one number; `_MANY` where it has several.
+        brightness: of that content.
+        jpeg: whether it is a JPEG.
+    """
+
+    size: NDArray[np.int64]
+    brightness: NDArray[np.float32]
+    jpeg: NDArray[np.bool_]
+
+    @classmethod
+    def of_units(cls, by_unit: dict[int, dict[bytes, Content]], rows: int) -> _Facts:
+        facts = cls(np.full(rows, _MANY, np.int64), np.zeros(rows, np.float32), np.zeros(rows, np.bool_))
+        for unit, contents in by_unit.items():
+            if len(contents) == 1:
+                (image,) = (content.image for content in contents.values())
+                facts.size[unit] = image.width << 32 | image.height
+                facts.brightness[unit], facts.jpeg[unit] = image.brightness, image.format == _JPEG
+        return facts
+
+    def may_agree(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pairs of units a[k] and b[k] may have contents with the same pixels, bool [k]."""
+        tolerance = np.where(self.jpeg[a] & self.jpeg[b], JPEGS_AGREE, SIGNATURES_AGREE) / _TO_BRIGHTNESS
+        alike = np.abs(self.brightness[a] - self.brightness[b]) <= tolerance
+        several = (self.size[a] == _MANY) | (self.size[b] == _MANY)
+        likely: NDArray[np.bool_] = (self.size[a] == self.size[b]) & alike | several
+        return likely
 
 
 def _size(content: Content) -> tuple[int, int]:
@@ -142,7 +168,7 @@ def _signature(catalog: Catalog, id_: str) -> NDArray[np.int16] | None:
 
 
 def _tolerance(a: Content, b: Content) -> int:
-    return JPEGS_AGREE if a.image.format == b.image.format == "jpeg" else SIGNATURES_AGREE
+    return JPEGS_AGREE if a.image.format == b.image.format == _JPEG else SIGNATURES_AGREE
 
 
 def _agree(first: NDArray[np.int16] | None, second: NDArray[np.int16] | None, tolerance: int) -> bool:

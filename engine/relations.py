@@ -20,7 +20,6 @@ from twinlens.engine.estimate import estimate_pairs, lowest_served
 from twinlens.engine.join import Nearest, PairBlock, self_join
 from twinlens.engine.join_plan import JoinMethod, JoinPlan, plan_join
 from twinlens.engine.join_plan import joined as joined_by
-from twinlens.engine.pipeline import read_ahead
 from twinlens.engine.similarity import MICRO
 from twinlens.engine.types import ModelDescription
 from twinlens.engine.uniqueness import FEWEST, measure_isolation
@@ -30,9 +29,6 @@ KEPT_PAIRS = 5_000_000
 
 JOIN = "join"
 """Where the catalog says how its pairs were found, if not by comparing all."""
-
-# A block is written while the next ones are compared.
-_BLOCKS_AHEAD = 2
 
 # Comparing fewer pairs takes seconds: nobody needs a plan.
 _PLANNED_FROM = 1 << 32
@@ -108,7 +104,7 @@ def _join(
 def _keep(catalog: Catalog, blocks: Iterable[PairBlock], kept_from: float, limit: int) -> None:
     """Store pairs; whenever they become too many, forget the less similar half and raise the floor."""
     count = catalog.count_pairs()
-    for block in read_ahead(blocks, ahead=_BLOCKS_AHEAD):
+    for block in blocks:
         chosen = block.similarity >= kept_from
         catalog.add_pairs(PairBlock(block.a[chosen], block.b[chosen], block.similarity[chosen]))
         count += int(chosen.sum())

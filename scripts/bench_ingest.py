@@ -20,18 +20,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from scripts.bench_queries import CLIP, save_random_clip
 from scripts.cuts import pictures_below, save_cuts
-from scripts.processes import forget_peak, peak_mib, resident_mib
+from scripts.processes import children, forget_peak, peak_mib, resident_mib
 from twinlens import create_dataset, load_model
 from twinlens.engine.decode import decode
-from twinlens.engine.types import Embedder
+from twinlens.engine.ingest import Progress
+from twinlens.engine.types import DecodePolicy, Embedder
 
 ROOT = Path(__file__).parent.parent
 HEADING, MEMORY_HEADING = "## Ingest", "## Memory of an ingest"
@@ -39,6 +43,8 @@ SIZE = (800, 600)
 MEMORY_SIZES = (20_000, 100_000)
 MEMORY_IMAGE = (320, 240)
 MEMORY_MODEL = "twinlens_copy512"
+DECODED_TOGETHER = 16
+VIEWED_EACH = 500
 CLIP_IMAGES = 200
 """Of a slow model, fewer images take as long."""
 
@@ -114,7 +120,7 @@ def measure_ingest(name: str, photos: Path, options: argparse.Namespace) -> Inge
     listing.write_text("".join(f"{path}\n" for path in files))
     decodes, plains, forwards, ingests = [], [], [], []
     for number in range(options.rounds + 1):
-        decodes.append(len(files) / seconds(lambda: decode_all(files, embedder)))
+        decodes.append(decode_rate(files, embedder.description.decode))
         folder = scratch / f"data-{name}-{number}"
         with create_dataset(folder, model, device=options.device) as dataset:
             dataset.embedder().embed_prepared([embedder.prepare(decode(files[0]).rgb)] * dataset.shape)
@@ -129,12 +135,18 @@ def measure_ingest(name: str, photos: Path, options: argparse.Namespace) -> Inge
     return Ingest(len(files), decoded, plain, forwarded, ingested, limit)
 
 
-def decode_all(files: list[Path], embedder: Embedder) -> None:
-    """The bare decoder: read and decode as for this model, nothing kept."""
-    policy = embedder.description.decode
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda path: decode(path, policy=policy) and None, files):
-            pass
+def decode_rate(files: list[Path], policy: DecodePolicy) -> float:
+    """The bare decoder: read and decode as for this model, nothing kept, in a process on each core."""
+    together = [files[start : start + DECODED_TOGETHER] for start in range(0, len(files), DECODED_TOGETHER)]
+    decode_these = partial(decode_files, policy=policy)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        deque(pool.map(decode_these, together[: 4 * (os.cpu_count() or 1)]), maxlen=0)
+        return len(files) / seconds(lambda: deque(pool.map(decode_these, together), maxlen=0))
+
+
+def decode_files(files: list[Path], policy: DecodePolicy) -> None:
+    for file in files:
+        decode(file, policy=policy)
 
 
 def plain_forward_rate(files: list[Path], embedder: Embedder) -> float:
@@ -179,10 +191,17 @@ def measure_memory(listing: Path, device: str) -> None:
     ):
         loaded = resident_mib()
         forget_peak()
-        dataset.add(listing)
+        viewers: list[float] = [0.0]
+
+        def look(progress: Progress) -> None:
+            if progress.stage == "index" and progress.done % VIEWED_EACH == 0:
+                viewers.extend(peak_mib(child) for child in children())
+
+        dataset.add(listing, on_progress=look)
         vectors = dataset.vectors().nbytes / 2**20
         catalog = (dataset.folder / "catalog.sqlite").stat().st_size / 2**20
-        print(json.dumps({"loaded": loaded, "peak": peak_mib(), "vectors": vectors, "catalog": catalog}))
+        figures = {"loaded": loaded, "peak": peak_mib(), "viewer": max(viewers)}
+        print(json.dumps({**figures, "vectors": vectors, "catalog": catalog}))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -213,11 +232,13 @@ def memory_table(memory: list[tuple[int, dict[str, float]]]) -> Iterator[str]:
     yield f"\n{MEMORY_HEADING}\n"
     yield (
         f"Resident memory in MiB before an ingest of JPEGs of {MEMORY_IMAGE[0]} x {MEMORY_IMAGE[1]} with "
-        f"`{MEMORY_MODEL}` and its peak during it; vectors and catalog are files.\n"
+        f"`{MEMORY_MODEL}`, its peak during it, and the peak of a process that looks at files, one for "
+        "each core, which ends before anything is compared; vectors and catalog are files.\n"
     )
-    yield "| images | model loaded | peak | vectors | catalog |\n|---|---|---|---|---|"
-    for count, m in memory:
-        yield f"| {count:,} | {m['loaded']:.0f} | {m['peak']:.0f} | {m['vectors']:.0f} | {m['catalog']:.0f} |"
+    shown = ("loaded", "peak", "viewer", "vectors", "catalog")
+    yield "| images | model loaded | peak | a viewer | vectors | catalog |\n|---|---|---|---|---|---|"
+    for count, figures in memory:
+        yield f"| {count:,} | " + " | ".join(f"{figures[name]:.0f}" for name in shown) + " |"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ def processor() -> str:
     return platform.processor()
 
 
+def children() -> list[int]:
+    """Processes that this one has started and not waited for."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
 def forget_peak(process: int | str = THIS) -> None:
     """Start the peak of its resident memory anew."""
     Path(f"/proc/{process}/clear_refs").write_text("5")
