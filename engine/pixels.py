@@ -38,9 +38,6 @@ a quarter of the size, and none by more than 16.
 JPEGS_AGREE = 4
 """Or, of two JPEGs: their coefficients are the same, or turned."""
 
-_TO_BRIGHTNESS = 4
-"""Their mean differs by a fourth of that at most: by 2.0 among those photographs."""
-
 _JPEG = "jpeg"
 _CHUNK = 256
 _MANY = -1
@@ -147,7 +144,8 @@ class _Facts:
 
     def may_agree(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which pairs of units a[k] and b[k] may have contents with the same pixels, bool [k]."""
-        tolerance = np.where(self.jpeg[a] & self.jpeg[b], JPEGS_AGREE, SIGNATURES_AGREE) / _TO_BRIGHTNESS
+        # Means differ by no more than what they are the means of.
+        tolerance = np.where(self.jpeg[a] & self.jpeg[b], JPEGS_AGREE, SIGNATURES_AGREE)
         alike = np.abs(self.brightness[a] - self.brightness[b]) <= tolerance
         several = (self.size[a] == _MANY) | (self.size[b] == _MANY)
         likely: NDArray[np.bool_] = (self.size[a] == self.size[b]) & alike | several
