@@ -99,21 +99,26 @@ class _Viewers:
         self._wanted = wanted
         self._mine = threading.local()
         self._all: list[Viewer] = []
+        self._given_up = False
 
     def see(self, files: Sequence[File]) -> Iterator[Seen | Known | DecodeError]:
-        left = list(files)
+        left = deque(files)
         try:
-            viewer: Viewer | None = getattr(self._mine, "viewer", None)
-            if viewer is None:
-                viewer = self._mine.viewer = Viewer(self._wanted)
-                self._all.append(viewer)
-            for answer in viewer.see(files):
-                del left[0]
+            for answer in () if self._given_up else self._own().see(files):
+                left.popleft()
                 yield answer
         except OSError:
             # No process or no memory to be had: slower, and no reason to fail.
-            for file in left:
-                yield see(file, self._wanted)
+            self._given_up = True
+        for file in left:
+            yield see(file, self._wanted)
+
+    def _own(self) -> Viewer:
+        viewer: Viewer | None = getattr(self._mine, "viewer", None)
+        if viewer is None:
+            viewer = self._mine.viewer = Viewer(self._wanted)
+            self._all.append(viewer)
+        return viewer
 
     def close(self) -> None:
         for viewer in self._all:
@@ -187,13 +192,23 @@ class Viewer:
                 env={**os.environ, **_ENVIRONMENT},
             )
         self._connection = ours
+        self._ready = False
         with suppress(ConnectionError):
             self._connection.send(self._wanted)
 
     def _answers(self, asked: list[_Asked]) -> list[_Answer]:
+        if not self._ready:
+            self._await()
         self._connection.send(asked)
         answers: list[_Answer] = self._connection.recv()
         return answers
+
+    def _await(self) -> None:
+        """Wait until it has begun: what ends before that is no matter of any file."""
+        try:
+            self._ready = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise OSError("a viewer ended before it looked at anything") from error
 
     def _received(self, answer: _Answer) -> Seen | Known | DecodeError:
         if isinstance(answer, _Refused):
@@ -247,14 +262,15 @@ def serve(connection_descriptor: int, shared: int) -> None:
     """What a viewer does: answer until the other side hangs up.
 
     Args:
-        connection_descriptor: gets what is wanted, then files, some at a time, and gives an answer for
-            the first of them at least: for as many as have room.
+        connection_descriptor: gets what is wanted, and a sign that it begins; then files, some at a
+            time, of which it answers the first at least: as many as have room.
         shared: of the memory for their pixels.
     """
     # Ctrl-C reaches every process of a terminal; ours ends when the connection does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(connection_descriptor) as connection, suppress(EOFError, ConnectionError):
         wanted: Wanted = connection.recv()
+        connection.send(True)
         while True:
             answers: list[_Answer] = []
             place = 0

@@ -189,6 +189,14 @@ def test_where_none_can_be_started_threads_do_the_work(monkeypatch: pytest.Monke
             assert told(see_apart(files)) == seen_here(files)
 
 
+def test_so_they_do_where_one_ends_before_it_looks_at_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [photographs()["chelsea.jpg"]] * 2
+    monkeypatch.setattr(viewers, "_COMMAND", "raise SystemExit('a Python that lacks something')")
+    with viewing(WANTED, apart=True) as see_apart:
+        for _ in range(2):
+            assert told(see_apart(files)) == seen_here(files)
+
+
 def test_a_viewer_ends_with_the_process_that_asks() -> None:
     asking = (
         "import sys, time\n"
