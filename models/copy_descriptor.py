@@ -26,13 +26,21 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "5589006c90a3a6bee386ed5094ff33fc21a22fd9bf587e469e24c6d5c625f193"
+WEIGHTS_DIGEST = "875b07256a011351e5f6fa8999bcdd29302965b83aa8eba462863868a64d48bc"
 
 RANGES = "ranges"
 
 SIDE, FAST_SIDE = 160, 112
 TRAINED_DIM = 511
 DIM = TRAINED_DIM + 1
+
+BACKGROUND = 1000
+"""Training pictures whose rows lie with the weights, as a sample of all that a picture may look like."""
+
+CROWD, CROWDED = 3, 0.25
+"""How crowded it is around a row: the mean cosine to so many of them that are most similar; usually this."""
+
+SHARES = (0.3, 0.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +49,17 @@ class Variant:
 
     Attributes:
         side: of the square, px.
-        constant: share of the appended constant in a vector's squared length.
+        constant: share of the appended constant in a vector's squared length, where it is as crowded as
+            usual.
+        slope: by how much that falls as the crowd's cosine rises.
     """
 
     side: int
     constant: float
+    slope: float
 
 
-VARIANTS = {NAME: Variant(SIDE, 0.5), FAST_NAME: Variant(FAST_SIDE, 0.5)}
+VARIANTS = {NAME: Variant(SIDE, 0.5, 0.2), FAST_NAME: Variant(FAST_SIDE, 0.5, 0.2)}
 
 
 def _description(
@@ -57,11 +68,12 @@ def _description(
     variant = VARIANTS[name]
     return ModelDescription(
         name=name,
-        revision="2",
+        revision="3",
         dim=DIM,
         preprocess=json.dumps(
             {
                 "appended_constant": variant.constant,
+                "constant_by_crowd": [CROWD, CROWDED, variant.slope, *SHARES],
                 "interpolation": "bilinear",
                 "mean": [0.5, 0.5, 0.5],
                 "pooling": f"generalised mean, p = {efficientnet.POOLING_POWER:g}",
@@ -83,8 +95,8 @@ def _description(
 
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
-    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.79, isolation=0.584),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.79, isolation=0.597),
+    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.79, isolation=0.59),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.79, isolation=0.601),
 }
 
 
@@ -99,6 +111,8 @@ class CopyNetwork(nn.Module):
         super().__init__()
         self.first, self.rest = first, rest
         self.projection = nn.Linear(efficientnet.DIM, TRAINED_DIM)
+        self.background: torch.Tensor
+        self.register_buffer("background", torch.zeros(BACKGROUND, TRAINED_DIM))
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -120,6 +134,11 @@ class CopyNetwork(nn.Module):
         """Unit vectors, float32 [n, 511], of the last feature maps."""
         return nn.functional.normalize(self.projection(_pooled(maps)), dim=1)
 
+    def crowding(self, rows: torch.Tensor) -> torch.Tensor:
+        """Mean cosine to the most similar of the background, [n, 1], of unit rows [n, 511]."""
+        cosines = rows @ self.background.to(rows.dtype).T
+        return cosines.topk(CROWD, dim=1).values.mean(dim=1, keepdim=True)
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit vectors, float32 [n, 511], of uint8 [n, 3, side, side]."""
         return self.projected(self.maps(pixels))
@@ -128,8 +147,11 @@ class CopyNetwork(nn.Module):
 class CopyDescriptorEmbedder(TorchEmbedder):
     """The trained vector with a constant appended.
 
-    The constant raises every cosine s to share + (1 - share) s, so that thresholds lie where people
-    expect them: order, distances and neighbours stay what they are.
+    The constant raises a cosine s to share + (1 - share) s, so that thresholds lie where people expect them.
+    Its share is smaller where many pictures are alike: pages of text, plots, plain backgrounds. So the cosine
+    of two rows rises to sqrt(share_a share_b) + sqrt((1 - share_a) (1 - share_b)) s, which stands for the
+    score normalisation of copy detection (Pizzi et al., A Self-Supervised Descriptor for Image Copy
+    Detection, CVPR 2022, section 5.4), as a change of the vectors alone.
     """
 
     def __init__(
@@ -160,7 +182,10 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors [n, 512] of uint8 [n, 3, side, side]."""
-        return with_constant(self._network.projected(self._maps(pixels)), self._variant.constant)
+        rows = self._network.projected(self._maps(pixels))
+        variant = self._variant
+        share = variant.constant - variant.slope * (self._network.crowding(rows) - CROWDED)
+        return with_constant(rows, share.clamp(*SHARES))
 
 
 def squashed(image: Rgb, side: int) -> Prepared:
@@ -175,10 +200,9 @@ def squashed(image: Rgb, side: int) -> Prepared:
     return square
 
 
-def with_constant(rows: torch.Tensor, share: float) -> torch.Tensor:
-    """Unit rows [n, dim] as unit rows [n, dim + 1] whose cosines are share + (1 - share) times theirs."""
-    constant = rows.new_full((len(rows), 1), share**0.5)
-    return torch.cat([(1 - share) ** 0.5 * rows, constant], dim=1)
+def with_constant(rows: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Unit rows [n, dim] as unit rows [n, dim + 1], of whose squared length a constant has a share [n, 1]."""
+    return torch.cat([(1 - share).sqrt() * rows, share.sqrt()], dim=1)
 
 
 def load(*, device: str, precision: str, name: str = NAME, path: Path = WEIGHTS) -> CopyDescriptorEmbedder:

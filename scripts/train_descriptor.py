@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from scripts.descriptor_background import background_rows
 from scripts.descriptor_pictures import MOST_PER_PACKAGE, composition, open_pictures, save_pictures
 from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_training import LOG, Plan, train, whitened
@@ -46,6 +47,7 @@ def main() -> None:
     train(plan, pictures, network, run, arguments.workers)
     path = run / copy_descriptor.WEIGHTS.name
     chosen = np.flatnonzero(~pictures.held_out())
+    network.background.copy_(background_rows(network, pictures, chosen))
     ranges = measured_ranges(network, pictures, chosen, sorted(set(plan.sides)))
     print(f"{path}: {export(network, ranges, path)}")
     if arguments.install:

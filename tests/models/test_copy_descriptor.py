@@ -16,7 +16,17 @@ from safetensors.torch import load_file, save_file
 from twinlens.engine.errors import WeightsCorrupt, WeightsUnavailable
 from twinlens.engine.types import Embedder, Embeddings, Rgb, TextEmbedder
 from twinlens.models import copy_descriptor, load_model, weights
-from twinlens.models.copy_descriptor import FAST_NAME, NAME, VARIANTS, with_constant
+from twinlens.models.copy_descriptor import (
+    BACKGROUND,
+    FAST_NAME,
+    NAME,
+    SHARES,
+    VARIANTS,
+    WEIGHTS,
+    WEIGHTS_DIGEST,
+    read_network,
+    with_constant,
+)
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "hubble_deep_field", "retina")
 
@@ -63,16 +73,34 @@ def test_edits_are_seen_through(embedder: Embedder, photographs: list[Rgb], edit
 
 def test_a_constant_raises_cosines_and_keeps_their_order() -> None:
     rows = torch.nn.functional.normalize(torch.randn(6, 9, generator=torch.Generator().manual_seed(1)), dim=1)
-    raised = with_constant(rows, 0.3)
+    raised = with_constant(rows, torch.full((6, 1), 0.3))
     assert torch.allclose(raised.norm(dim=1), torch.ones(6))
     assert torch.allclose(raised @ raised.T, 0.3 + 0.7 * rows @ rows.T, atol=1e-6)
 
 
-def test_the_constant_is_in_every_row(embedder: Embedder, photographs: list[Rgb]) -> None:
-    rows = embedder.embed_images(photographs)
-    assert rows.shape == (len(photographs), 512)
+def test_the_constant_is_in_every_row_and_smaller_where_pictures_are_alike(
+    embedder: Embedder, photographs: list[Rgb]
+) -> None:
+    """Lines of text look like what is in many pictures of the background, a photograph like few of them."""
+    page = np.full((600, 450, 3), 255, np.uint8)
+    page[40:560:20, 40:410] = 0
+    rows = embedder.embed_images([page, *photographs])
+    assert rows.shape == (1 + len(photographs), 512)
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    low, high = (share**0.5 for share in SHARES)
+    assert (low - 1e-5 <= rows[:, -1]).all() and (rows[:, -1] <= high + 1e-5).all()
     constant = VARIANTS[embedder.description.name].constant
-    assert np.allclose(rows[:, -1], constant**0.5, atol=1e-5)
+    assert np.abs(rows[1:, -1] - constant**0.5).max() < 0.05
+    assert rows[0, -1] < rows[1:, -1].min()
+
+
+def test_a_row_is_as_crowded_as_its_most_similar_three_of_the_background() -> None:
+    network, _ = read_network(WEIGHTS, WEIGHTS_DIGEST)
+    assert torch.allclose(network.background.norm(dim=1), torch.ones(BACKGROUND), atol=1e-3)
+    network.background[:4] = torch.eye(4, 511)
+    network.background[4:] = -torch.eye(1, 511)
+    row = torch.nn.functional.normalize(torch.tensor([[0.8, 0.6, 0.2, 0.1] + [0.0] * 507]), dim=1)
+    assert network.crowding(row).item() == pytest.approx(row[0, :3].mean().item(), abs=1e-6)
 
 
 def test_prepared_pictures_are_whole_small_squares(embedder: Embedder) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from scripts import descriptor_pictures
+from scripts.descriptor_background import background_rows
 from scripts.descriptor_batches import Steps, edit, nearest
 from scripts.descriptor_edits import COLOURS, OVERLAYS, QUALITIES, SHAPES
 from scripts.descriptor_losses import (
@@ -35,7 +36,7 @@ from scripts.make_demo import photographs
 from scripts.qt_resources import read_resources
 from scripts.train_descriptor import export
 from twinlens.models import copy_descriptor, efficientnet, load_model
-from twinlens.models.copy_descriptor import SIDE, CopyNetwork, read_network, squashed
+from twinlens.models.copy_descriptor import BACKGROUND, SIDE, CopyNetwork, read_network, squashed
 
 PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
@@ -315,14 +316,26 @@ def test_another_plan_does_not_go_on_with_a_checkpoint(pictures: Pictures, tmp_p
 
 def test_what_is_exported_is_what_was_trained(pictures: Pictures, tmp_path: Path) -> None:
     network, chosen = fresh_network(pictures).eval(), np.arange(len(pictures))
+    network.background.copy_(background_rows(network, pictures, chosen))
     ranges = measured_ranges(network, pictures, chosen, (64, 96))
     digest = export(network, ranges, tmp_path / "w.safetensors")
     assert (tmp_path / "w.safetensors").stat().st_size < 10_000_000
     again, read = read_network(tmp_path / "w.safetensors", digest)
     assert torch.equal(read, ranges.half().float())
+    assert torch.equal(again.background, network.background.half().float())
     pixels = torch.from_numpy(np.array(pictures.image(0).resize((160, 160)))).permute(2, 0, 1)[None]
     with torch.inference_mode():
         assert (network(pixels) * again.eval()(pixels)).sum() > 0.9999
+
+
+def test_the_background_is_a_row_of_evenly_spaced_pictures(pictures: Pictures) -> None:
+    network = fresh_network(pictures).eval()
+    rows = background_rows(network, pictures, np.arange(1, len(pictures)))
+    assert rows.shape == (BACKGROUND, 511)
+    for place, index in ((0, 1), (BACKGROUND - 1, len(pictures) - 1)):
+        square = torch.from_numpy(squashed(np.asarray(pictures.image(index)), SIDE)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            assert torch.allclose(network(square)[0], rows[place], atol=1e-4)
 
 
 def test_ranges_hold_nearly_all_values(pictures: Pictures) -> None:
