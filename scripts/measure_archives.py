@@ -1,6 +1,6 @@
 """Index the same photographs from a folder and from archives, and print what each costs.
 
-    .venv/bin/python scripts/measure_archives.py [IMAGES]
+    .venv/bin/python -m scripts.measure_archives [IMAGES]
 
 Photographs are those that the scikit-image wheel ships, cropped by seed. Seconds are of the processor, over
 all threads, so that other programs on the machine count little; each way is taken twice and the lower counts.

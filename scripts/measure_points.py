@@ -1,6 +1,6 @@
 """Measure thresholds, isolation (b) and floor of an embedder on graded edits of real photographs.
 
-    python scripts/measure_points.py FOLDER... [--model efficientnet_lite0] [--edited 120]
+    python -m scripts.measure_points FOLDER... [--model efficientnet_lite0] [--edited 120]
 
 Originals are scikit-image's photographs and what the folders hold: one picture of each family, so
 that all of them show different things. A seeded sample of them is edited in 18 ways; an edit and its

@@ -1,6 +1,6 @@
 """Measure how often `is_enlargement` sees an enlargement, and how often it takes a real larger copy for one.
 
-    python scripts/measure_upscales.py [FOLDER...]
+    python -m scripts.measure_upscales [FOLDER...]
 
 Originals are scikit-image's photographs and the pictures that the folders hold, reduced to 800 px at most.
 Each is enlarged in four ways by several factors and written as PNG and JPEG: these should be found. And each
