@@ -27,20 +27,15 @@ import numpy as np
 from twinlens.engine.archive_reading import is_in_archive
 from twinlens.engine.decode import DecodeLimits, read_bytes
 from twinlens.engine.errors import DecodeError
+from twinlens.engine.memory import keep_freed_memory
 from twinlens.engine.sight import File, Known, See, Seen, see, seeing_here
 from twinlens.engine.view import View, Wanted, decode_errors
 
 _COMMAND = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    # Its products are small: a pool of BLAS threads would only take memory.
+    "import json, os, sys; os.putenv('OPENBLAS_NUM_THREADS', '1'); sys.path[:] = json.loads(sys.argv[1]); "
     "from twinlens.engine.viewers import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
 )
-_ENVIRONMENT = {
-    # Its products are small: a pool of BLAS threads would only take memory.
-    "OPENBLAS_NUM_THREADS": "1",
-    # glibc would give the memory of every image back to the kernel, which zeroes it anew for the next one.
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 22),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 24),
-}
 _MOST_CRASHES = 2
 _KEPT_BYTES = 1 << 24
 """Of pixels in one answer, and of memory that stays shared until the next; one picture may be larger."""
@@ -189,7 +184,6 @@ class Viewer:
                 [sys.executable, "-c", _COMMAND, json.dumps(sys.path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
-                env={**os.environ, **_ENVIRONMENT},
             )
         self._connection = ours
         self._ready = False
@@ -268,6 +262,7 @@ def serve(connection_descriptor: int, shared: int) -> None:
     """
     # Ctrl-C reaches every process of a terminal; ours ends when the connection does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     with Connection(connection_descriptor) as connection, suppress(EOFError, ConnectionError):
         wanted: Wanted = connection.recv()
         connection.send(True)

@@ -36,7 +36,7 @@ from twinlens import __version__
 from twinlens.engine.codes import Codes
 from twinlens.engine.hamming import self_join
 from twinlens.engine.leaders import leaders
-from twinlens.service.memory import keep_freed_memory
+from twinlens.engine.memory import keep_freed_memory
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEADING = "## Image matching"

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from twinlens.engine.errors import InputError, InvalidValue
-from twinlens.service.memory import give_back_freed_memory
+from twinlens.engine.memory import give_back_freed_memory
 from twinlens.service.nesting import nests_deeper
 
 DRAINED_BYTES = 1 << 30

@@ -280,8 +280,8 @@ def hash(
     json: JsonOption = False,
 ) -> None:
     """Print bmh1 (968 bits) and phash (64 bits) of image files, bit-exact to OpenCV."""
+    from twinlens.engine.memory import keep_freed_memory
     from twinlens.service.hashes import hash_files
-    from twinlens.service.memory import keep_freed_memory
 
     keep_freed_memory()
     images, failures = hash_files(files)

@@ -11,12 +11,12 @@ from twinlens import __version__
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.ingest import IngestOptions, IngestReport
+from twinlens.engine.memory import give_back_freed_memory
 from twinlens.engine.results import Cluster, Linkage, Uniqueness
 from twinlens.engine.sources import source_exists
 from twinlens.models import resolve_auto
 from twinlens.service import console, documents
 from twinlens.service.downloading import download_listed
-from twinlens.service.memory import give_back_freed_memory
 from twinlens.service.report import Report
 from twinlens.service.wiring import create_dataset, has_dataset, open_dataset
 

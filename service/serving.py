@@ -12,6 +12,7 @@ from typing import NoReturn
 import uvicorn
 
 from twinlens.engine.errors import AddressInUse, ServiceError
+from twinlens.engine.memory import keep_freed_memory
 from twinlens.service.app import create_app
 from twinlens.service.auth import check_exposure
 from twinlens.service.database import Database
@@ -20,7 +21,6 @@ from twinlens.service.explore.layout import LAYOUT as DATASETS_LAYOUT
 from twinlens.service.keys import KeyStore
 from twinlens.service.logs import log_to_stdout
 from twinlens.service.matching.collections import CollectionStore
-from twinlens.service.memory import keep_freed_memory
 from twinlens.service.settings import Settings
 from twinlens.service.wire import Connection
 

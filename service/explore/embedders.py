@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 from twinlens.engine.decode import DecodeLimits
 from twinlens.engine.errors import ModelMismatch, TextNotSupported, UnknownModel
+from twinlens.engine.memory import keep_freed_layers
 from twinlens.engine.probes import Glimpse, Part, embed, glimpse
 from twinlens.engine.search import probe_texts
 from twinlens.engine.types import Embedder, ModelDescription, Probe
 from twinlens.service.bodies import Busy
 from twinlens.service.explore.batching import MicroBatcher
 from twinlens.service.explore.failures import Conflict
-from twinlens.service.memory import keep_freed_layers
 from twinlens.service.metrics import Metrics
 
 _BATCH = 16

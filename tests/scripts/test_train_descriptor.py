@@ -298,6 +298,7 @@ class Stopping(CopyNetwork):
     def __init__(self, network: CopyNetwork, after: int) -> None:
         torch.nn.Module.__init__(self)
         self.first, self.rest, self.projection = network.first, network.rest, network.projection
+        self.register_buffer("background", network.background)
         self._left = after
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
