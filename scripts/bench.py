@@ -29,7 +29,7 @@ from twinlens import __version__
 
 ROOT = Path(__file__).parent.parent
 PAGE, FIGURES, SCALE = (ROOT / "docs" / name for name in ("benchmarks.md", "benchmarks.json", "scale.md"))
-JOINED_IN_PART, JOINED_BY_CELLS = 1_000_000, 300_000
+JOINED_IN_PART, JOINED_BY_CELLS = 1_000_000, 2_000_000
 ROUNDS = 2
 
 Part = tuple[str, Any]
