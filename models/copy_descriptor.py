@@ -151,7 +151,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
     Its share is smaller where many pictures are alike: pages of text, plots, plain backgrounds. So the cosine
     of two rows rises to sqrt(share_a share_b) + sqrt((1 - share_a) (1 - share_b)) s, which stands for the
     score normalisation of copy detection (Pizzi et al., A Self-Supervised Descriptor for Image Copy
-    Detection, CVPR 2022, section 5.4), as a change of the vectors alone.
+    Detection, CVPR 2022), as a change of the vectors alone.
     """
 
     def __init__(
