@@ -1,7 +1,7 @@
 """Ingest: files in, rows and records out, in the order of their source.
 
 One pool, a thread for each core, both looks at files and embeds batches, each on one core: nothing
-waits for a barrier, and no core is asked for twice. Where many threads would wait for the interpreter's
+waits for a barrier, and no core is asked for twice. Where several threads would wait for the interpreter's
 lock, each has a process that decodes for it (`viewers`). Batches are committed one at a time, in order: the
 rows are flushed to vectors.f16, then one transaction makes them count. A kill loses the at most two
 batches that were being embedded, and the next run forms the same batches again, so that it ends with

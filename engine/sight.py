@@ -9,7 +9,7 @@ from twinlens.engine.decode import DecodeLimits, read_bytes
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import byte_digest
 from twinlens.engine.types import Embedder, Prepared, Rgb
-from twinlens.engine.view import View, Wanted, decode_errors, view_of
+from twinlens.engine.view import View, Wanted, answered, view_of
 
 File = str | bytes
 """A path, or what a file holds."""
@@ -73,22 +73,18 @@ class Looker:
         return [self._prepared(seen) if isinstance(seen, Seen) else seen for seen in self.see(files)]
 
     def _prepared(self, seen: Seen) -> Sight | DecodeError:
-        try:
-            with decode_errors():
-                return Sight(seen.digest, seen.view, self.embedder.prepare(seen.rgb))
-        except DecodeError as error:
-            return error
+        return answered(lambda: Sight(seen.digest, seen.view, self.embedder.prepare(seen.rgb)))
 
 
 def see(file: File, wanted: Wanted) -> Seen | Known | DecodeError:
     """What one file shows."""
-    try:
-        with decode_errors():
-            data = file if isinstance(file, bytes) else read_bytes(file, wanted.limits)
-            digest = byte_digest(data)
-            return Known(digest) if digest in wanted.known else Seen(digest, *view_of(data, wanted))
-    except DecodeError as error:
-        return error
+    return answered(lambda: _seen(file, wanted))
+
+
+def _seen(file: File, wanted: Wanted) -> Seen | Known:
+    data = file if isinstance(file, bytes) else read_bytes(file, wanted.limits)
+    digest = byte_digest(data)
+    return Known(digest) if digest in wanted.known else Seen(digest, *view_of(data, wanted))
 
 
 def seeing_here(wanted: Wanted) -> See:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PIL import Image
 
@@ -14,6 +15,8 @@ from twinlens.engine.hashing import Hashes, image_hashes, pixel_digest
 from twinlens.engine.previews import encode_preview
 from twinlens.engine.quality import Quality, is_low_information, measure
 from twinlens.engine.types import DecodePolicy, Rgb
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +105,12 @@ def decode_errors() -> Iterator[None]:
         # One file must never end a run of 200,000: it is a row.
         reason = f"it cannot be prepared: {type(error).__name__}: {error}"
         raise DecodeError(reason, stage="prepare") from error
+
+
+def answered(look: Callable[[], Answer]) -> Answer | DecodeError:
+    """What a look gives; what `decode_errors` would raise is an answer, too."""
+    try:
+        with decode_errors():
+            return look()
+    except DecodeError as error:
+        return error

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection, Pipe
 
@@ -29,7 +30,7 @@ from twinlens.engine.decode import DecodeLimits, read_bytes
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.memory import keep_freed_memory
 from twinlens.engine.sight import File, Known, See, Seen, see, seeing_here
-from twinlens.engine.view import View, Wanted, decode_errors
+from twinlens.engine.view import View, Wanted, answered
 
 _COMMAND = (
     # Its products are small: a pool of BLAS threads would only take memory.
@@ -281,17 +282,16 @@ def _answer(asked: _Asked, wanted: Wanted, shared: int, place: int) -> tuple[_An
     """An answer, whose pixels are written to this place, and the next free place."""
     if isinstance(asked, _Refused):
         return asked, place
-    try:
-        seen = see(asked, wanted)
-        if isinstance(seen, Known):
-            return seen, place
-        if isinstance(seen, DecodeError):
-            return _refused(seen), place
-        with decode_errors():
-            _write(shared, np.ascontiguousarray(seen.rgb).data, place)
-        return _Shown(seen.digest, seen.view, place, seen.rgb.shape), place + seen.rgb.nbytes
-    except DecodeError as error:
-        return _refused(error), place
+    seen = see(asked, wanted)
+    shown = answered(partial(_show, seen, shared, place)) if isinstance(seen, Seen) else seen
+    if isinstance(shown, DecodeError):
+        return _refused(shown), place
+    return shown, place + seen.rgb.nbytes if isinstance(seen, Seen) else place
+
+
+def _show(seen: Seen, shared: int, place: int) -> _Shown:
+    _write(shared, np.ascontiguousarray(seen.rgb).data, place)
+    return _Shown(seen.digest, seen.view, place, seen.rgb.shape)
 
 
 def _shared_memory() -> int:

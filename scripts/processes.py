@@ -19,7 +19,7 @@ def processor() -> str:
 def children() -> list[int]:
     """Processes that this one has started and not waited for."""
     tasks = Path("/proc/self/task").glob("*/children")
-    return [int(pid) for task in tasks for pid in task.read_text().split()]
+    return [int(pid) for task in tasks if task.exists() for pid in task.read_text().split()]
 
 
 def forget_peak(process: int | str = THIS) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.processes import children
 from tests.broken import make_broken
 from tests.collections_of_pictures import fill
 from tests.fakes import ColourGridEmbedder
@@ -167,7 +168,7 @@ def test_bytes_that_crash_the_decoder_twice_are_named(
 def test_each_thread_has_its_own_and_all_end() -> None:
     files = [photographs()["chelsea.jpg"]] * 5
     expected = seen_here(files)
-    before = children()
+    before = running_children()
     with viewing(WANTED, apart=True) as see_apart, ThreadPoolExecutor(3) as pool:
         together = threading.Barrier(3)
 
@@ -176,9 +177,9 @@ def test_each_thread_has_its_own_and_all_end() -> None:
             return told(see_apart(files)) == expected
 
         assert all(pool.map(look, range(3)))
-        own = children() - before
+        own = running_children() - before
         assert len(own) == 3
-    assert not own & children()
+    assert not own & running_children()
 
 
 def test_where_none_can_be_started_threads_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,11 +241,8 @@ def test_a_dataset_is_the_same_with_viewers(
     assert made[0] == made[1]
 
 
-def children() -> set[int]:
-    """Processes that this one has started and that run."""
-    tasks = [Path("/proc/self/task", task, "children") for task in os.listdir("/proc/self/task")]
-    started = {int(pid) for task in tasks if task.exists() for pid in task.read_text().split()}
-    return {pid for pid in started if is_running(pid)}
+def running_children() -> set[int]:
+    return {pid for pid in children() if is_running(pid)}
 
 
 def is_running(pid: int) -> bool:
