@@ -6,6 +6,7 @@ decoded at a reduced size measures alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -67,7 +68,7 @@ def shows_something(rgb: Rgb) -> bool:
     """False where `measure` would find one decoded image to be of low information."""
     cells = _cells(_moderate(Image.fromarray(rgb)))
     # Most pictures show this much whatever is shading in them.
-    return _SHADING_WEIGHT * _spread(cells.reshape(-1, 3)) >= LOW_INFORMATION or (
+    return _SHADING_WEIGHT * _spread(_colors(cells)) >= LOW_INFORMATION or (
         _contrast(cells) >= LOW_INFORMATION
     )
 
@@ -83,9 +84,14 @@ def _moderate(image: Image.Image) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def _cells(image: Image.Image) -> NDArray[np.uint8]:
+def _cells(image: Image.Image) -> Image.Image:
     # Whole blocks are averaged first: a third of the time, and cells are averages anyway.
-    return np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0))
+    return image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=1.0)
+
+
+def _colors(cells: Image.Image) -> NDArray[np.uint8]:
+    """What `_cells` gave as rows, uint8 [56 * 56, 3]."""
+    return np.asarray(cells).reshape(-1, 3)
 
 
 def _common(luma: Image.Image) -> Image.Image:
@@ -103,26 +109,30 @@ def _laplacian_variance(luma: NDArray[np.uint8]) -> float:
     edges += level[1:-1, :-2]
     edges += level[1:-1, 2:]
     edges -= level[1:-1, 1:-1] << 2
-    squares = edges.astype(np.int32)
-    squares *= squares
-    # The mean square less the squared mean, of sums that are exact.
-    mean = int(edges.sum(dtype=np.int64)) / edges.size
-    return max(int(squares.sum(dtype=np.int64)) / edges.size - mean**2, 0.0)
+    # The mean square less the squared mean. Sums of whole numbers as small as these are exact in float64.
+    exact = edges.ravel().astype(np.float64)
+    mean = float(exact.sum()) / exact.size
+    return max(float(exact @ exact) / exact.size - mean**2, 0.0)
 
 
-def _contrast(cells: NDArray[np.uint8]) -> float:
-    """The widest spread of a colour channel over cells, uint8 [56, 56, 3], in grey levels.
+def _contrast(cells: Image.Image) -> float:
+    """The widest spread of a colour channel over cells, in grey levels.
 
     Averaging over cells removes noise, taking off the best quadratic surface removes the shading of a
     scanner or a lens. Shading itself counts less, since a gradient is a picture only when it is strong.
     """
-    colors = cells.reshape(-1, 3).astype(np.float32)
+    colors = _colors(cells).astype(np.float32)
     surface = _smooth_surfaces()
     detail = _spread(colors - surface @ (surface.T @ colors))
     # The whole range bounds the spread for a tenth of the time, and seldom reaches what the detail has.
-    if _SHADING_WEIGHT * float(np.ptp(cells.reshape(-1, 3), axis=0).max()) <= detail:
+    if _SHADING_WEIGHT * max(high - low for low, high in _extrema(cells)) <= detail:
         return detail
     return max(detail, _SHADING_WEIGHT * _spread(colors))
+
+
+def _extrema(cells: Image.Image) -> Sequence[tuple[int, int]]:
+    extrema: Any = cells.getextrema()  # Its type is that of all modes.
+    return extrema
 
 
 def _spread(colors: NDArray[Any]) -> float:

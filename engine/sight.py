@@ -22,12 +22,12 @@ class Seen:
     Attributes:
         digest: of its bytes.
         view: what was measured.
-        rgb: its pixels, those of a JPEG perhaps reduced.
+        pixels: prepared where that was wanted; else all, those of a JPEG perhaps reduced.
     """
 
     digest: bytes
     view: View
-    rgb: Rgb
+    pixels: Rgb
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,9 @@ class Looker:
         return [self._prepared(seen) if isinstance(seen, Seen) else seen for seen in self.see(files)]
 
     def _prepared(self, seen: Seen) -> Sight | DecodeError:
-        return answered(lambda: Sight(seen.digest, seen.view, self.embedder.prepare(seen.rgb)))
+        if self.embedder.preparation is not None:
+            return Sight(seen.digest, seen.view, seen.pixels)
+        return answered(lambda: Sight(seen.digest, seen.view, self.embedder.prepare(seen.pixels)))
 
 
 def see(file: File, wanted: Wanted) -> Seen | Known | DecodeError:
@@ -84,7 +86,10 @@ def see(file: File, wanted: Wanted) -> Seen | Known | DecodeError:
 def _seen(file: File, wanted: Wanted) -> Seen | Known:
     data = file if isinstance(file, bytes) else read_bytes(file, wanted.limits)
     digest = byte_digest(data)
-    return Known(digest) if digest in wanted.known else Seen(digest, *view_of(data, wanted))
+    if digest in wanted.known:
+        return Known(digest)
+    view, rgb = view_of(data, wanted)
+    return Seen(digest, view, rgb if wanted.preparation is None else wanted.preparation(rgb))
 
 
 def seeing_here(wanted: Wanted) -> See:
@@ -96,4 +101,4 @@ def wanted_for(
     embedder: Embedder, limits: DecodeLimits, *, hashes: bool, known: frozenset[bytes] = frozenset()
 ) -> Wanted:
     """What this model wants of every file."""
-    return Wanted(embedder.description.decode, limits, hashes, known)
+    return Wanted(embedder.description.decode, limits, hashes, known, embedder.preparation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -19,6 +19,9 @@ Prepared: TypeAlias = NDArray[Any]
 
 Embeddings: TypeAlias = NDArray[np.float32]
 """float32 [n, dim], rows of unit length."""
+
+Preparation: TypeAlias = Callable[[Rgb], NDArray[np.uint8]]
+"""Makes of an image what a model wants. It is small and needs no torch, so that any process can be given it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,6 +166,11 @@ class Embedder(Protocol):
             MemoryError: the device has no room for so many.
         """
         ...
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What `prepare` does, where it needs no torch."""
+        return None
 
     def use_one_core(self) -> None:
         """Keep what the calling thread does from now on to one core, where the model can tell.

@@ -14,7 +14,7 @@ from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import Hashes, image_hashes, pixel_digest
 from twinlens.engine.previews import encode_preview
 from twinlens.engine.quality import Quality, is_low_information, measure
-from twinlens.engine.types import DecodePolicy, Rgb
+from twinlens.engine.types import DecodePolicy, Preparation, Rgb
 
 Answer = TypeVar("Answer")
 
@@ -28,12 +28,14 @@ class Wanted:
         limits: what is refused before decoding.
         hashes: hash every image; JPEGs are then decoded in full as well.
         known: digests of bytes that need no decoding, because their images only moved or were touched.
+        preparation: what is made of the pixels at once, for a model that lets it be done anywhere.
     """
 
     policy: DecodePolicy
     limits: DecodeLimits
     hashes: bool
     known: frozenset[bytes] = frozenset()
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,8 @@ class Viewer:
                     os.ftruncate(self._shared, 0)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, which has nothing to leave: a Python that ends by itself takes 50 ms."""
+        self._process.kill()
         self._end()
         os.close(self._shared)
 
@@ -286,12 +287,12 @@ def _answer(asked: _Asked, wanted: Wanted, shared: int, place: int) -> tuple[_An
     shown = answered(partial(_show, seen, shared, place)) if isinstance(seen, Seen) else seen
     if isinstance(shown, DecodeError):
         return _refused(shown), place
-    return shown, place + seen.rgb.nbytes if isinstance(seen, Seen) else place
+    return shown, place + seen.pixels.nbytes if isinstance(seen, Seen) else place
 
 
 def _show(seen: Seen, shared: int, place: int) -> _Shown:
-    _write(shared, np.ascontiguousarray(seen.rgb).data, place)
-    return _Shown(seen.digest, seen.view, place, seen.rgb.shape)
+    _write(shared, np.ascontiguousarray(seen.pixels).data, place)
+    return _Shown(seen.digest, seen.view, place, seen.pixels.shape)
 
 
 def _shared_memory() -> int:

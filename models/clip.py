@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
-from torchvision.transforms import Compose, Normalize, ToTensor
+from open_clip.transform import MaybeConvertMode
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from twinlens.engine.errors import ModelError, TextNotSupported, WeightsCorrupt
 from twinlens.engine.types import (
@@ -21,6 +23,7 @@ from twinlens.engine.types import (
     Embeddings,
     ModelDescription,
     OperatingPoints,
+    Preparation,
     Prepared,
     Rgb,
     TextEmbedder,
@@ -29,6 +32,7 @@ from twinlens.models import hub, weights
 from twinlens.models.clip_files import ClipFiles, locate
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
+from twinlens.models.fitting import MiddleSquare, Squash
 
 # Uncalibrated: what the field uses with CLIP. Immich and NeMo Curator call 0.99 a duplicate (and
 # users report that edited copies are missed there), fastdup joins at 0.96, clip-retrieval at 0.94.
@@ -39,6 +43,11 @@ LICENCES = {"laion": "MIT", "openai": "MIT", "datacomp": "MIT"}
 """Licence of the weights by how the tag begins."""
 
 TEXTS_AT_ONCE = 256
+
+FILTERS = {
+    InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
+    InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
+}
 
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 
@@ -59,11 +68,19 @@ class ClipEmbedder(TorchEmbedder, TextEmbedder):
         super().__init__(description, device, precision)
         self._model: Any = model.to(device=device, dtype=self.dtype)
         self._geometry, self._normalise = split_preprocess(preprocess)
+        self._preparation = preparation_of(self._geometry)
         self._tokenizer = tokenizer
 
     def prepare(self, image: Rgb) -> Prepared:
         """Resize and crop as the model was trained: uint8 [height, width, 3]."""
+        if self._preparation is not None:
+            return self._preparation(image)
         return np.asarray(self._geometry(Image.fromarray(image)))
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What `prepare` does, for the ways of resizing that nearly all of open_clip has."""
+        return self._preparation
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image features [n, dim] of uint8 [n, 3, height, width]."""
@@ -86,11 +103,13 @@ class ClipEmbedder(TorchEmbedder, TextEmbedder):
                 "install transformers, and let it reach the hub once"
             )
         rows = [np.zeros((0, self.description.dim), np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(texts), TEXTS_AT_ONCE):
-                tokens = self._tokenizer(list(texts[start : start + TEXTS_AT_ONCE])).to(self.device)
-                rows.append(self.unit_rows(self._model.encode_text(tokens, normalize=False)))
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            tokens = self._tokenizer(list(texts[start : start + TEXTS_AT_ONCE]))
+            rows.append(self.call(partial(self._embedded_text, tokens)))
         return np.concatenate(rows)
+
+    def _embedded_text(self, tokens: torch.Tensor) -> Embeddings:
+        return self.unit_rows(self._model.encode_text(tokens.to(self.device), normalize=False))
 
 
 def load(name: str, *, device: str, precision: str) -> ClipEmbedder:
@@ -174,6 +193,19 @@ def split_preprocess(preprocess: Compose) -> tuple[Compose, Normalize]:
     if not (isinstance(to_tensor, ToTensor) and isinstance(normalise, Normalize)):
         raise ModelError(f"this version of open_clip preprocesses in an unknown way: {preprocess}")
     return Compose(geometry), normalise
+
+
+def preparation_of(geometry: Compose) -> Preparation | None:
+    """The same as torchvision's steps on PIL images, without torch; None where they are others."""
+    steps = [step for step in geometry.transforms if not isinstance(step, MaybeConvertMode)]
+    first, others = steps[0], steps[1:]
+    if type(first) is not Resize or first.max_size is not None or first.interpolation not in FILTERS:
+        return None
+    size, how = first.size, FILTERS[first.interpolation]
+    if isinstance(size, int):
+        squares = [tuple(step.size) for step in others if type(step) is CenterCrop]
+        return MiddleSquare(size, how) if len(others) == 1 and squares == [(size, size)] else None
+    return Squash(size[1], size[0], how) if len(size) == 2 and not others else None
 
 
 def find_tokenizer(files: ClipFiles) -> Tokenizer | None:

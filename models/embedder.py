@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,17 +17,22 @@ from twinlens.models.device import DTYPES
 _ALL_THREADS = torch.get_num_threads()
 """Read before anybody changes it: a thread that begins later has what another one was told."""
 
+_Result = TypeVar("_Result")
+
 
 class TorchEmbedder(Embedder):
     """An embedder whose `prepare` gives uint8 [side, side, 3] and whose module maps pixels to features.
 
-    Pixels stay uint8 until they are on the device: a quarter of the memory and of the copy.
+    Pixels stay uint8 until they are on the device: a quarter of the memory and of the copy. Whoever calls,
+    one thread of its own talks to a GPU: libraries keep their handles and the kernels that they chose for each
+    thread, and a thread's first call takes a second.
     """
 
     def __init__(self, description: ModelDescription, device: str, precision: str) -> None:
         self._description = description
         self._device = device
         self._precision = precision
+        self._caller = ThreadPoolExecutor(1, "twinlens-device") if device != "cpu" else None
 
     @property
     def description(self) -> ModelDescription:
@@ -70,14 +77,22 @@ class TorchEmbedder(Embedder):
         """
         if not batch:
             return np.zeros((0, self.description.dim), np.float32)
+        stacked = torch.from_numpy(np.stack(batch))
         try:
-            with torch.inference_mode(), exact_kernels():
-                pixels = self._on_device(torch.from_numpy(np.stack(batch)))
-                return self.unit_rows(self.features(pixels.permute(0, 3, 1, 2)))
+            return self.call(lambda: self._embedded(stacked))
         except torch.OutOfMemoryError as error:
             raise MemoryError(
                 f"{len(batch)} images at once do not fit into the memory of {self.device}"
             ) from error
+
+    def call(self, work: Callable[[], _Result]) -> _Result:
+        """What `work` gives, without gradients, on the thread for this device and with repeatable kernels."""
+        if self._caller is None:
+            return _inferred(work)
+        return self._caller.submit(_inferred, work).result()
+
+    def _embedded(self, pixels: torch.Tensor) -> Embeddings:
+        return self.unit_rows(self.features(self._on_device(pixels).permute(0, 3, 1, 2)))
 
     def _on_device(self, pixels: torch.Tensor) -> torch.Tensor:
         """Without waiting where there is CUDA: from pinned memory, a copy runs beside what others compute."""
@@ -89,6 +104,11 @@ class TorchEmbedder(Embedder):
         """Features [n, dim] divided by their lengths in float32."""
         rows: Embeddings = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
         return rows
+
+
+def _inferred(work: Callable[[], _Result]) -> _Result:
+    with torch.inference_mode(), exact_kernels():
+        return work()
 
 
 def exact_kernels() -> AbstractContextManager[None]:

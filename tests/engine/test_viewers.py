@@ -15,7 +15,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from scripts.processes import children
 from tests.broken import make_broken
@@ -32,6 +34,7 @@ from twinlens.engine.sight import File, Known, Seen, see
 from twinlens.engine.types import DecodePolicy
 from twinlens.engine.view import Wanted
 from twinlens.engine.viewers import Viewer, viewing
+from twinlens.models.fitting import MiddleSquare
 
 WANTED = Wanted(DecodePolicy(min_side=64), DecodeLimits(), hashes=True)
 
@@ -41,7 +44,7 @@ def told(answers: Iterable[Seen | Known | DecodeError]) -> list[object]:
     return [
         (answer.reason, answer.stage, answer.retryable)
         if isinstance(answer, DecodeError)
-        else (answer.digest, repr(answer.view), answer.rgb.tolist())
+        else (answer.digest, repr(answer.view), answer.pixels.tolist())
         if isinstance(answer, Seen)
         else answer
         for answer in answers
@@ -57,7 +60,7 @@ def test_a_viewer_answers_as_a_thread_does() -> None:
     with closing(Viewer(WANTED)) as viewer:
         answers = list(viewer.see(files))
     assert told(answers) == seen_here(files)
-    assert all(isinstance(answer, Seen) and answer.rgb.flags.writeable for answer in answers)
+    assert all(isinstance(answer, Seen) and answer.pixels.flags.writeable for answer in answers)
 
 
 def test_a_file_is_named_by_its_path_or_given_and_archives_are_read_by_who_asks(
@@ -89,6 +92,23 @@ def test_bytes_that_are_known_are_not_decoded() -> None:
         assert list(viewer.see([data])) == [Known(byte_digest(data))]
 
 
+def test_what_a_model_takes_is_prepared_by_the_viewer() -> None:
+    data = photographs()["chelsea.jpg"]
+    plain, preparation = see(data, WANTED), MiddleSquare(48, Image.Resampling.BICUBIC)
+    assert isinstance(plain, Seen)
+    with closing(Viewer(replace(WANTED, preparation=preparation))) as viewer:
+        (answer,) = viewer.see([data])
+    assert isinstance(answer, Seen) and answer.view.width == plain.view.width
+    assert np.array_equal(answer.pixels, preparation(plain.pixels))
+
+
+def test_a_preparation_that_fails_is_an_answer_about_the_file() -> None:
+    wanted = replace(WANTED, preparation=MiddleSquare(0, Image.Resampling.BICUBIC))
+    with closing(Viewer(wanted)) as viewer:
+        (answer,) = viewer.see([photographs()["chelsea.jpg"]])
+    assert isinstance(answer, DecodeError) and answer.stage == "prepare"
+
+
 def test_large_pictures_pass_one_at_a_time_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 10_000
     monkeypatch.setattr(viewers, "_KEPT_BYTES", most)
@@ -108,7 +128,7 @@ def test_large_pictures_pass_one_at_a_time_and_leave_nothing_behind(monkeypatch:
             sizes.append(os.fstat(viewer._shared).st_size)
         assert os.fstat(viewer._shared).st_size == 0
     assert told(answers) == seen_here(files)
-    assert max(sizes) < 2 * max(answer.rgb.nbytes for answer in answers if isinstance(answer, Seen))
+    assert max(sizes) < 2 * max(answer.pixels.nbytes for answer in answers if isinstance(answer, Seen))
 
 
 def test_a_file_on_disk_serves_where_none_in_memory_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
