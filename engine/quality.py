@@ -131,8 +131,9 @@ def _contrast(cells: Image.Image) -> float:
 
 
 def _extrema(cells: Image.Image) -> Sequence[tuple[int, int]]:
-    extrema: Any = cells.getextrema()  # Its type is that of all modes.
-    return extrema
+    # The type of what it gives covers all modes.
+    extrema: Any = cells.getextrema()
+    return list(extrema)
 
 
 def _spread(colors: NDArray[Any]) -> float:

@@ -21,7 +21,7 @@ Embeddings: TypeAlias = NDArray[np.float32]
 """float32 [n, dim], rows of unit length."""
 
 Preparation: TypeAlias = Callable[[Rgb], NDArray[np.uint8]]
-"""Makes of an image what a model wants. It is small and needs no torch, so that any process can be given it."""
+"""Makes of an image what a model wants. It is small and needs no torch: any process can be given it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

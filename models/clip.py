@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from PIL import Image
 from open_clip.transform import MaybeConvertMode
+from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from twinlens.engine.errors import ModelError, TextNotSupported, WeightsCorrupt

@@ -1,13 +1,13 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
-`scripts/train_descriptor.py` made its weights and `copy_descriptor.log.jsonl` beside them is its log. It was
-trained at several sizes at once, so that one network serves as two models: one that sees more, and one
-that is faster.
+`scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
+of a slimmer network that learnt from it; the logs of both lie beside them.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
 WEIGHTS_DIGEST = "875b07256a011351e5f6fa8999bcdd29302965b83aa8eba462863868a64d48bc"
 
+FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
+FAST_WEIGHTS_DIGEST = ""
+
 RANGES = "ranges"
 
 SIDE, FAST_SIDE = 160, 112
@@ -45,21 +48,31 @@ SHARES = (0.3, 0.7)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How large the network sees a picture, and how far its cosines are raised.
+    """A network, how large it sees a picture, and how far its cosines are raised.
 
     Attributes:
+        weights, digest: its file, and what `weights.digest` gives for it.
+        stages: of its blocks.
         side: of the square, px.
         constant: share of the appended constant in a vector's squared length, where it is as crowded as
             usual.
         slope: by how much that falls as the crowd's cosine rises.
     """
 
+    weights: Path
+    digest: str
+    stages: Sequence[lite.Stage]
     side: int
     constant: float
     slope: float
 
 
-VARIANTS = {NAME: Variant(SIDE, 0.5, 0.2), FAST_NAME: Variant(FAST_SIDE, 0.5, 0.2)}
+VARIANTS = {
+    NAME: Variant(WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.2),
+    FAST_NAME: Variant(
+        FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+    ),
+}
 
 
 def _description(
@@ -89,7 +102,7 @@ def _description(
         isolation=isolation,
         points=points,
         floor=floor,
-        weights_digest=WEIGHTS_DIGEST,
+        weights_digest=variant.digest,
     )
 
 
@@ -208,8 +221,10 @@ def with_constant(rows: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     return torch.cat([(1 - share).sqrt() * rows, share.sqrt()], dim=1)
 
 
-def load(*, device: str, precision: str, name: str = NAME, path: Path = WEIGHTS) -> CopyDescriptorEmbedder:
-    """Load a model from the weights that are installed with it; both have the same.
+def load(
+    *, device: str, precision: str, name: str = NAME, path: Path | None = None
+) -> CopyDescriptorEmbedder:
+    """Load a model from the weights that are installed with it, or from the same ones elsewhere.
 
     Raises:
         WeightsUnavailable: the file is missing.
@@ -219,16 +234,20 @@ def load(*, device: str, precision: str, name: str = NAME, path: Path = WEIGHTS)
     """
     place = choose_device(device)
     arithmetic = choose_precision(precision, place, quantised=True)
-    network, ranges = read_network(path, WEIGHTS_DIGEST)
+    variant = VARIANTS[name]
+    network, ranges = read_network(path or variant.weights, variant.digest, variant.stages)
     return CopyDescriptorEmbedder(network, place, arithmetic, DESCRIPTIONS[name], ranges)
 
 
-def read_network(path: Path, digest: str | None) -> tuple[CopyNetwork, torch.Tensor]:
-    """The float32 network on the CPU, from a file of `scripts/train_descriptor.py`, and its ranges.
+def read_network(
+    path: Path, digest: str | None, stages: Sequence[lite.Stage] = lite.STAGES
+) -> tuple[CopyNetwork, torch.Tensor]:
+    """The float32 network on the CPU, from a file of a training script, and its ranges.
 
     Args:
         path: a safetensors file.
         digest: what `weights.digest` gives for it; None takes any file of the right shapes.
+        stages: of its blocks.
 
     Returns:
         The network, and float32 [k, 2] for `QuantisedMaps`.
@@ -242,7 +261,7 @@ def read_network(path: Path, digest: str | None) -> tuple[CopyNetwork, torch.Ten
         state: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsCorrupt(f"{path} cannot be read: {weights.one_line(error)}") from error
-    network = CopyNetwork(*lite.layers())
+    network = CopyNetwork(*lite.layers(stages))
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wanted[RANGES] = (len(list(ranged(network.layers))), 2)
     found = weights.digest(state)

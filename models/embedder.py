@@ -24,7 +24,7 @@ class TorchEmbedder(Embedder):
     """An embedder whose `prepare` gives uint8 [side, side, 3] and whose module maps pixels to features.
 
     Pixels stay uint8 until they are on the device: a quarter of the memory and of the copy. Whoever calls,
-    one thread of its own talks to a GPU: libraries keep their handles and the kernels that they chose for each
+    one thread of the embedder's own talks to a GPU: libraries keep handles and chosen kernels for each
     thread, and a thread's first call takes a second.
     """
 

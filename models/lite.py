@@ -11,7 +11,7 @@ padding is laid out first: a fifth of the time of a small network on a CPU. oneD
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -46,6 +46,17 @@ STAGES = (
     Stage(5, 2, 6, 192, 4),
     Stage(3, 1, 6, 320, 1),
 )
+
+SLIM_STAGES = (
+    Stage(3, 1, 1, 16, 1),
+    Stage(3, 2, 4, 24, 2),
+    Stage(5, 2, 4, 40, 2),
+    Stage(3, 2, 4, 80, 2),
+    Stage(5, 1, 4, 112, 3),
+    Stage(5, 2, 4, 192, 2),
+    Stage(3, 1, 4, 320, 1),
+)
+"""Two thirds of the wide channels and three blocks less: two thirds of the time."""
 
 
 class Convolution(nn.Conv2d):
@@ -115,11 +126,11 @@ class Block(nn.Module):
         return narrow + maps if self.skips else narrow
 
 
-def layers() -> tuple[nn.Sequential, nn.Sequential]:
+def layers(stages: Sequence[Stage] = STAGES) -> tuple[nn.Sequential, nn.Sequential]:
     """The layers up to the last feature map [n, 1280, side / 32, side / 32], cut after the first block."""
     stem = Convolution(3, STEM, 3, 2, activated=True)
-    blocks = list(_blocks())
-    head = Convolution(STAGES[-1].channels, HEAD, activated=True)
+    blocks = list(_blocks(stages))
+    head = Convolution(stages[-1].channels, HEAD, activated=True)
     return nn.Sequential(stem, blocks[0]), nn.Sequential(*blocks[1:], head)
 
 
@@ -156,9 +167,9 @@ def _widened(weight: torch.Tensor) -> torch.Tensor:
     return pad(weight.detach(), (1, 0, 1, 0))
 
 
-def _blocks() -> Iterator[Block]:
+def _blocks(stages: Sequence[Stage]) -> Iterator[Block]:
     inputs = STEM
-    for stage in STAGES:
+    for stage in stages:
         for number in range(stage.blocks):
             stride = stage.stride if number == 0 else 1
             yield Block(inputs, stage.channels, stage.kernel, stride, stage.expansion)

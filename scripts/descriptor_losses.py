@@ -23,10 +23,7 @@ def contrast(
     related: torch.Tensor,
     related_memory: torch.Tensor,
 ) -> torch.Tensor:
-    """InfoNCE in both directions.
-
-    An edited copy must find its plain picture among the plain ones, those of earlier steps and the
-    copies of other pictures; a plain picture must find each of its copies among all of them.
+    """InfoNCE in both directions: `plain_found`, and a plain picture must find each of its copies among all.
 
     Args:
         plain: unit rows [n, dim].
@@ -36,19 +33,35 @@ def contrast(
         related_memory: bool [n, m]: likewise.
     """
     n, copies = len(plain), len(edited) // len(plain)
+    cosines = plain @ edited.T
+    # For each copy by itself, against the copies of strangers.
     mine = torch.arange(n).repeat(copies)
+    own = cosines[mine, torch.arange(len(edited))].reshape(copies, n).T.reshape(-1, 1)
+    others = cosines.masked_fill(related.repeat(1, copies), -torch.inf).repeat_interleave(copies, dim=0)
+    first = torch.zeros(len(own), dtype=torch.long)
+    copies_found = cross_entropy(torch.cat([own, others], dim=1) / TEMPERATURE, first)
+    return 0.5 * (plain_found(plain, edited, memory, related, related_memory) + copies_found)
+
+
+def plain_found(
+    plain: torch.Tensor,
+    edited: torch.Tensor,
+    memory: torch.Tensor,
+    related: torch.Tensor,
+    related_memory: torch.Tensor,
+) -> torch.Tensor:
+    """InfoNCE in one direction; arguments as for `contrast`.
+
+    An edited copy must find its plain picture among the plain ones, those of the memory and the copies of
+    other pictures.
+    """
+    copies = len(edited) // len(plain)
     never = -torch.inf
-    cosines = edited @ plain.T
-    to_plain = cosines.masked_fill(_off_diagonal(related).repeat(copies, 1), never)
+    to_plain = (edited @ plain.T).masked_fill(_off_diagonal(related).repeat(copies, 1), never)
     to_memory = (edited @ memory.T).masked_fill(related_memory.repeat(copies, 1), never)
     among = (edited @ edited.T).masked_fill(related.repeat(copies, copies), never)
-    from_edited = cross_entropy(torch.cat([to_plain, to_memory, among], dim=1) / TEMPERATURE, mine)
-    # For each copy by itself, against the copies of strangers.
-    own = cosines[torch.arange(len(edited)), mine].reshape(copies, n).T.reshape(-1, 1)
-    others = cosines.T.masked_fill(related.repeat(1, copies), never).repeat_interleave(copies, dim=0)
-    first = torch.zeros(len(own), dtype=torch.long)
-    from_plain = cross_entropy(torch.cat([own, others], dim=1) / TEMPERATURE, first)
-    return 0.5 * (from_edited + from_plain)
+    mine = torch.arange(len(plain)).repeat(copies)
+    return cross_entropy(torch.cat([to_plain, to_memory, among], dim=1) / TEMPERATURE, mine)
 
 
 def spread(

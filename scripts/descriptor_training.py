@@ -36,24 +36,38 @@ ENDED = "drawn back and evened out"
 SMALLEST_VARIANCE = 1e-8
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All that a run depends on, beside its pictures.
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """How far each step goes.
 
     Attributes:
         steps: how many.
+        backbone_rate, head_rate: how far one may move a tensor, as a share of its own size.
+        warm_up: steps until the rates are at their highest.
+        decay: weight decay of AdamW.
+    """
+
+    steps: int
+    backbone_rate: float
+    head_rate: float = 3e-3
+    warm_up: int = 20
+    decay: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Rates):
+    """All that a run depends on, beside its pictures.
+
+    Attributes:
         size: pictures in a step; each comes with its edited copies.
         sides: of the squares that the network sees, px; each step draws one, so that the network can be
             run at any of them, and so that more steps fit into an hour.
         seed: of everything that is drawn.
-        backbone_rate, head_rate: how far a step may move a tensor, as a share of its own size.
         spread_weight: of this loss beside the contrast.
         likeness_weights: of this one, before and after `likeness_rises`: copies are brought together
             first, while the rates are high, then kinds are.
         likeness_rises: a step.
         memory: how many earlier pictures are further strangers.
-        warm_up: steps until the rates are at their highest.
-        decay: weight decay of AdamW.
         saved_every, validated_every: steps.
     """
 
@@ -62,13 +76,10 @@ class Plan:
     sides: tuple[int, ...] = (160, 160, 128, 112)
     seed: int = 1
     backbone_rate: float = 1.5e-3
-    head_rate: float = 3e-3
     spread_weight: float = 0.5
     likeness_weights: tuple[float, float] = (0.5, 2.0)
     likeness_rises: int = 325
     memory: int = 3072
-    warm_up: int = 20
-    decay: float = 0.02
     saved_every: int = 25
     validated_every: int = 300
 
@@ -120,27 +131,27 @@ def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, wo
     )
     with (folder / LOG).open("a") as log:
         if state.step == 0:
-            _write(log, {"plan": asdict(plan), "pictures": len(chosen), "held out": len(tested)})
-            _write(log, _validated(plan, state, pictures, tested))
+            write(log, {"plan": asdict(plan), "pictures": len(chosen), "held out": len(tested)})
+            write(log, _validated(plan, state, pictures, tested))
         started = time.monotonic()
         for batch in batches:
             losses = take_step(plan, state, kin, batch)
             seconds = round((time.monotonic() - started), 2)
-            _write(log, {"step": state.step, **losses, "seconds": seconds})
+            write(log, {"step": state.step, **losses, "seconds": seconds})
             if state.step % plan.saved_every == 0 or state.step == plan.steps:
                 _save(plan, state, folder)
             if state.step % plan.validated_every == 0 or state.step == plan.steps:
-                _write(log, _validated(plan, state, pictures, tested))
+                write(log, _validated(plan, state, pictures, tested))
         # What was saved goes on from before this.
         drawn_back(network, start)
         evened_out(network, pictures, chosen)
-        _write(log, {ENDED: True, **_validated(plan, state, pictures, tested)})
+        write(log, {ENDED: True, **_validated(plan, state, pictures, tested)})
     return network
 
 
 def take_step(plan: Plan, state: State, kin: Kin, batch: Batch) -> dict[str, float]:
     """One step: changes `state` and gives the losses."""
-    _set_rates(plan, state)
+    set_rates(state.optimizer, state.step, plan)
     rows = state.network(torch.cat([batch.plain, batch.edited]))
     plain, edited = rows[: len(batch.ids)], rows[len(batch.ids) :]
     related, related_memory = kin.related(batch.ids, batch.ids), kin.related(batch.ids, state.memory_ids)
@@ -179,13 +190,13 @@ def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor]) -> None:
     network.load_state_dict({name: torch.lerp(trained[name], start[name], SHARE_OF_START) for name in start})
 
 
-def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> None:
+def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64], side: int = SIDE) -> None:
     """End with a partial whitening of the rows that were learnt, folded into the projection.
 
     Training moves all rows to one side, where cosines of strangers are high and unlike: the losses compare
     cosines with each other and see nothing of it. One threshold for all does.
     """
-    embed = network_embed(network.pooled, SIDE)
+    embed = network_embed(network.pooled, side)
     rows = torch.from_numpy(rows_of(embed, (pictures.image(index) for index in chosen.tolist())))
     weight, bias = network.projection.weight.detach(), network.projection.bias.detach()
     axes, mean = principal_axes(rows @ weight.T + bias, len(weight), FINAL_WHITENING)
@@ -211,7 +222,7 @@ def _project(network: CopyNetwork, weight: torch.Tensor, bias: torch.Tensor, row
         network.projection.bias.copy_(bias / length)
 
 
-def _optimizer(plan: Plan, network: CopyNetwork) -> torch.optim.AdamW:
+def optimizer_for(network: CopyNetwork, plan: Rates) -> torch.optim.AdamW:
     """AdamW with a rate for each tensor in proportion to its size.
 
     Folding the normalisations left layers of very different sizes; one rate would leave some where they
@@ -225,11 +236,11 @@ def _optimizer(plan: Plan, network: CopyNetwork) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, weight_decay=plan.decay)
 
 
-def _set_rates(plan: Plan, state: State) -> None:
+def set_rates(optimizer: torch.optim.AdamW, step: int, plan: Rates) -> None:
     """A straight rise, then half a cosine."""
-    rise = min(1.0, (state.step + 1) / plan.warm_up)
-    fall = 0.5 * (1 + math.cos(math.pi * state.step / plan.steps))
-    for group in state.optimizer.param_groups:
+    rise = min(1.0, (step + 1) / plan.warm_up)
+    fall = 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+    for group in optimizer.param_groups:
         group["lr"] = group["highest"] * rise * fall
 
 
@@ -246,34 +257,47 @@ def _validated(plan: Plan, state: State, pictures: Pictures, tested: NDArray[np.
 
 def _resumed(plan: Plan, network: CopyNetwork, folder: Path) -> State:
     """The state of the last checkpoint, and the log cut back to it; else a new state."""
-    optimizer = _optimizer(plan, network)
+    optimizer = optimizer_for(network, plan)
+    saved = resume(asdict(plan), network, optimizer, folder)
+    if saved is None:
+        empty = torch.zeros(0, dtype=torch.long)
+        return State(network, optimizer, 0, empty, torch.zeros(0, network.projection.out_features))
+    return State(network, optimizer, saved["step"], saved["memory_ids"], saved["memory_rows"])
+
+
+def resume(
+    plan: Mapping[str, Any], network: CopyNetwork, optimizer: torch.optim.AdamW, folder: Path
+) -> dict[str, Any] | None:
+    """Take over the last checkpoint of a folder, give what was saved, and cut the log back to it.
+
+    Raises:
+        SystemExit: it is of another plan.
+    """
     path = folder / CHECKPOINT
     if not path.exists():
         (folder / LOG).write_text("")
-        empty = torch.zeros(0, dtype=torch.long)
-        return State(network, optimizer, 0, empty, torch.zeros(0, network.projection.out_features))
-    saved = torch.load(path, weights_only=True)
-    if saved["plan"] != asdict(plan):
+        return None
+    saved: dict[str, Any] = torch.load(path, weights_only=True)
+    if saved["plan"] != plan:
         raise SystemExit(f"{path} is of another plan ({saved['plan']}): give another folder")
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     _cut_log(folder / LOG, saved["step"])
-    return State(network, optimizer, saved["step"], saved["memory_ids"], saved["memory_rows"])
+    return saved
 
 
 def _save(plan: Plan, state: State, folder: Path) -> None:
+    memory = {"memory_ids": state.memory_ids, "memory_rows": state.memory_rows}
+    save(asdict(plan), state.network, state.optimizer, folder, step=state.step, **memory)
+
+
+def save(
+    plan: Mapping[str, Any], network: CopyNetwork, optimizer: torch.optim.AdamW, folder: Path, **more: Any
+) -> None:
+    """Write a checkpoint for `resume`."""
     fresh = folder / f"{CHECKPOINT}.new"
-    torch.save(
-        {
-            "plan": asdict(plan),
-            "network": state.network.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "step": state.step,
-            "memory_ids": state.memory_ids,
-            "memory_rows": state.memory_rows,
-        },
-        fresh,
-    )
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({"plan": dict(plan), **state, **more}, fresh)
     os.replace(fresh, folder / CHECKPOINT)
 
 
@@ -284,6 +308,7 @@ def _cut_log(path: Path, step: int) -> None:
     path.write_text("".join(f"{line}\n" for line in kept))
 
 
-def _write(log: Any, entry: dict[str, Any]) -> None:
+def write(log: Any, entry: dict[str, Any]) -> None:
+    """One line of the log."""
     log.write(json.dumps(entry) + "\n")
     log.flush()

@@ -21,7 +21,13 @@ import torch
 from safetensors.torch import save_file
 
 from scripts.descriptor_background import background_rows
-from scripts.descriptor_pictures import MOST_PER_PACKAGE, composition, open_pictures, save_pictures
+from scripts.descriptor_pictures import (
+    MOST_PER_PACKAGE,
+    Pictures,
+    composition,
+    open_pictures,
+    save_pictures,
+)
 from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_training import LOG, Plan, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
@@ -33,11 +39,7 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     run: Path = arguments.run
-    cache = run / "pictures"
-    if not (cache / "names.json").exists():
-        plain = load_model(efficientnet.NAME, device="cpu")
-        save_pictures(arguments.packages, cache, plain, arguments.most)
-    pictures = open_pictures(cache)
+    pictures = pictures_of(arguments.packages, run / "pictures", arguments.most)
     print(composition(pictures), flush=True)
     plan = Plan(steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     torch.manual_seed(plan.seed)
@@ -53,6 +55,13 @@ def main() -> None:
     if arguments.install:
         shutil.copyfile(path, copy_descriptor.WEIGHTS)
         shutil.copyfile(run / LOG, copy_descriptor.WEIGHTS.with_suffix(".log.jsonl"))
+
+
+def pictures_of(packages: Path, folder: Path, most: int = MOST_PER_PACKAGE) -> Pictures:
+    """The small pictures in a folder, which are made there if they are not."""
+    if not (folder / "names.json").exists():
+        save_pictures(packages, folder, load_model(efficientnet.NAME, device="cpu"), most)
+    return open_pictures(folder)
 
 
 def keep_freed_memory() -> None:

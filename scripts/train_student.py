@@ -1,0 +1,78 @@
+"""Train the fast descriptor, a student of the copy descriptor that is installed.
+
+    python -m scripts.train_student PACKAGES RUN [--steps 1600] [--seed 5]
+
+PACKAGES is that of `scripts/train_descriptor.py`, and so may be RUN: its small pictures are used again.
+RUN/student gets checkpoints and log.jsonl, and in the end fast_descriptor.safetensors with its digest.
+Started again, it goes on where it stopped. `--install` puts weights and log beside
+`models/copy_descriptor.py`, which states the digest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scripts.descriptor_background import background_rows
+from scripts.descriptor_pictures import Pictures, composition
+from scripts.descriptor_ranges import measured_ranges
+from scripts.descriptor_student import StudentPlan, Teacher, shrunk, slimmed, train_student
+from scripts.descriptor_training import LOG
+from scripts.train_descriptor import export, keep_freed_memory, pictures_of
+from twinlens.models import copy_descriptor, lite, load_model
+from twinlens.models.copy_descriptor import SIDE, CopyNetwork, read_network, squashed
+
+COUNTED = 256
+"""Pictures by which channels are chosen."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    pictures = pictures_of(arguments.packages, arguments.run / "pictures")
+    print(composition(pictures), flush=True)
+    folder: Path = arguments.run / "student"
+    folder.mkdir(exist_ok=True)
+    plan = StudentPlan(steps=arguments.steps, size=arguments.size, seed=arguments.seed)
+    teacher = Teacher(load_model(copy_descriptor.NAME, device="cpu"), pictures)
+    network = train_student(plan, pictures, teacher, begun(plan, pictures), folder, arguments.workers)
+    chosen = np.flatnonzero(~pictures.held_out())
+    network.background.copy_(background_rows(network, pictures, chosen, plan.side))
+    ranges = measured_ranges(network, pictures, chosen, (plan.side,))
+    path = folder / copy_descriptor.FAST_WEIGHTS.name
+    print(f"{path}: {export(network, ranges, path)}")
+    if arguments.install:
+        shutil.copyfile(path, copy_descriptor.FAST_WEIGHTS)
+        shutil.copyfile(folder / LOG, copy_descriptor.FAST_WEIGHTS.with_suffix(".log.jsonl"))
+
+
+def begun(plan: StudentPlan, pictures: Pictures) -> CopyNetwork:
+    """The student before its training."""
+    network, _ = read_network(copy_descriptor.WEIGHTS, copy_descriptor.WEIGHTS_DIGEST)
+    shown = range(0, len(pictures), max(1, len(pictures) // COUNTED))
+    squares = np.stack([squashed(np.asarray(pictures.image(index)), SIDE) for index in shown])
+    pixels = shrunk(torch.from_numpy(squares).permute(0, 3, 1, 2), plan.side)
+    return slimmed(network, lite.SLIM_STAGES, pixels).to(memory_format=torch.channels_last)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("packages", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=StudentPlan.steps)
+    parser.add_argument("--size", type=int, default=StudentPlan.size)
+    parser.add_argument("--seed", type=int, default=StudentPlan.seed)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=1, help="processes that edit pictures")
+    parser.add_argument("--install", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
