@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -27,60 +25,19 @@ from scripts.descriptor_losses import (
     likeness,
     spread,
 )
-from scripts.descriptor_pictures import Pictures, open_pictures, save_pictures
+from scripts.descriptor_pictures import Pictures, save_pictures
 from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_scenes import SCENES
 from scripts.descriptor_training import CHECKPOINT, LOG, Plan, evened_out, principal_axes, train, whitened
 from scripts.descriptor_validation import kinship, precision_scores
-from scripts.make_demo import photographs
 from scripts.qt_resources import read_resources
 from scripts.train_descriptor import export
+from tests.qt_collections import resource_collection
 from twinlens.models import copy_descriptor, efficientnet, load_model
 from twinlens.models.copy_descriptor import BACKGROUND, SIDE, CopyNetwork, read_network, squashed
 
 PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
-
-
-def resource_collection(files: dict[str, bytes]) -> bytes:
-    """A collection of the third version: a root and files in it, nothing compressed."""
-    names, data, offsets = b"", b"", []
-    for name, content in files.items():
-        offsets.append((len(names), len(data)))
-        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
-        data += struct.pack(">I", len(content)) + content
-    tree = struct.pack(">IHIIQ", 0, 2, len(files), 1, 0)
-    for name_offset, data_offset in offsets:
-        tree += struct.pack(">IHHHIQ", name_offset, 0, 0, 0, data_offset, 0)
-    start = 24
-    header = struct.pack(">4sIIIII", b"qres", 3, start, start + len(tree), start + len(tree) + len(data), 0)
-    return header + tree + data + names
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few photographs dealt out to all packages, one of them inside a resource collection."""
-    folder = tmp_path_factory.mktemp("packages")
-    for name in descriptor_pictures.PACKAGES:
-        (folder / name).mkdir()
-    chosen = sorted(photographs())[:12]
-    for number, path in enumerate(chosen):
-        package = descriptor_pictures.PACKAGES[number % len(descriptor_pictures.PACKAGES)]
-        if number:
-            shutil.copyfile(path, folder / package / path.name)
-    inner = "activities/animals.webp"
-    Image.open(chosen[0]).convert("RGB").save(folder / "first.webp")
-    (folder / descriptor_pictures.PACKAGES[0] / "a.rcc").write_bytes(
-        resource_collection({inner: (folder / "first.webp").read_bytes(), "readme.txt": b"no picture"})
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    folder = tmp_path_factory.mktemp("pictures")
-    save_pictures(packages, folder, load_model("efficientnet_lite0", device="cpu", precision="float32"))
-    return open_pictures(folder)
 
 
 @pytest.fixture(scope="module")
