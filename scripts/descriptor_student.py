@@ -1,9 +1,10 @@
-"""The fast descriptor: a slimmer network that learns what the copy descriptor says of edited pictures.
+"""A network that learns what a copy descriptor says of edited pictures: a slimmer one, or the same once more.
 
-It starts with the blocks and channels of its teacher that matter most, and is trained for one small side of
-squares. Three losses: what a plain and an edited picture give should be what the teacher gives for them, seen
-larger (distillation), and an edited picture must find its plain one among all that the teacher says of all
-training pictures. Those are computed once: a step has thousands of strangers for the price of a product.
+It is trained for one side of squares. Three losses: what a plain and an edited picture give should be what
+the teacher gives for them (distillation), and an edited picture must find its plain one among all that the
+teacher says of all training pictures. Those are computed once: a step has thousands of strangers, evened out
+and at rest, for the price of a product. A slimmer student begins with the blocks and channels of its teacher
+that count most.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from scripts.descriptor_training import (
 )
 from scripts.descriptor_validation import network_embed, rows_of, validate
 from twinlens.engine.types import Embedder
-from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork
+from twinlens.models.copy_descriptor import SIDE, CopyNetwork
 from twinlens.models.lite import STAGES, Block, Convolution, Stage, layers
 
 ENDED = "evened out"
@@ -55,10 +56,10 @@ class StudentPlan(Rates):
         saved_every, validated_every: steps.
     """
 
-    steps: int = 1600
+    steps: int
     size: int = 48
-    side: int = FAST_SIDE
-    seed: int = 5
+    side: int
+    seed: int
     backbone_rate: float = 2e-3
     likeness: float = 10.0
     saved_every: int = 25
@@ -220,6 +221,8 @@ class Lesson:
 
 def shrunk(pixels: torch.Tensor, side: int) -> torch.Tensor:
     """Squares uint8 [n, 3, larger, larger] as squares of this side, uint8 [n, 3, side, side]."""
+    if pixels.shape[-1] == side:
+        return pixels
     smaller = interpolate(pixels.float(), (side, side), mode="bilinear", antialias=True)
     return smaller.round().clamp(0, 255).to(torch.uint8)
 

@@ -1,10 +1,12 @@
-"""Train the copy descriptor from the backbone's ImageNet weights.
+"""Train the copy descriptor from the backbone's ImageNet weights, in two stages.
 
-    python -m scripts.train_descriptor PACKAGES RUN [--steps 1500] [--seed 1]
+    python -m scripts.train_descriptor PACKAGES RUN [--seed 1]
 
 PACKAGES holds an unpacked Debian package (`dpkg -x`) in each of the folders that
-`scripts/descriptor_pictures.py` names. RUN gets the small pictures, checkpoints and log.jsonl, and in
-the end copy_descriptor.safetensors with its digest. Started again, it goes on where it stopped.
+`scripts/descriptor_pictures.py` names. RUN gets the small pictures, checkpoints and a log.jsonl of each
+stage, and in the end copy_descriptor.safetensors with its digest. Started again, it goes on where it stopped.
+The first stage (`descriptor_training`) teaches the backbone; in the second (`descriptor_student`) the network
+learns from what it says itself of all pictures. `--first` takes the weights of an earlier first stage.
 `--install` puts weights and log beside `models/copy_descriptor.py`, which states the digest.
 """
 
@@ -14,10 +16,13 @@ import argparse
 import ctypes
 import os
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from scripts.descriptor_background import background_rows
@@ -29,9 +34,14 @@ from scripts.descriptor_pictures import (
     save_pictures,
 )
 from scripts.descriptor_ranges import measured_ranges
+from scripts.descriptor_student import StudentPlan, Teacher, train_student
 from scripts.descriptor_training import LOG, Plan, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
-from twinlens.models.copy_descriptor import CopyNetwork
+from twinlens.models.copy_descriptor import SIDE, CopyDescriptorEmbedder, CopyNetwork, read_network
+from twinlens.models.device import choose_precision
+
+SECOND = StudentPlan(steps=600, side=SIDE, seed=7)
+FIRST_WEIGHTS = "first_stage.safetensors"
 
 
 def main() -> None:
@@ -41,20 +51,45 @@ def main() -> None:
     run: Path = arguments.run
     pictures = pictures_of(arguments.packages, run / "pictures", arguments.most)
     print(composition(pictures), flush=True)
+    chosen = np.flatnonzero(~pictures.held_out())
+    if arguments.first is not None:
+        network, ranges = read_network(arguments.first, None)
+    else:
+        network = first_stage(arguments, pictures)
+        ranges = finished(network, pictures, chosen, SIDE)
+        export(network, ranges, run / FIRST_WEIGHTS)
+    plan = replace(SECOND, steps=arguments.second_steps, size=arguments.size)
+    (run / "second").mkdir(exist_ok=True)
+    teacher = Teacher(as_embedder(network, ranges), pictures)
+    train_student(plan, pictures, teacher, network, run / "second", arguments.workers)
+    path = run / copy_descriptor.WEIGHTS.name
+    print(f"{path}: {export(network, finished(network, pictures, chosen, plan.side), path)}")
+    if arguments.install:
+        shutil.copyfile(path, copy_descriptor.WEIGHTS)
+        logs = [path for path in (run / LOG, run / "second" / LOG) if path.exists()]
+        copy_descriptor.WEIGHTS.with_suffix(".log.jsonl").write_text("".join(p.read_text() for p in logs))
+
+
+def first_stage(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwork:
+    """The backbone, trained on edits."""
     plan = Plan(steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     torch.manual_seed(plan.seed)
     network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()))
     network.to(memory_format=torch.channels_last)
     whitened(network, pictures.features[~pictures.held_out()], copy_descriptor.TRAINED_DIM)
-    train(plan, pictures, network, run, arguments.workers)
-    path = run / copy_descriptor.WEIGHTS.name
-    chosen = np.flatnonzero(~pictures.held_out())
-    network.background.copy_(background_rows(network, pictures, chosen))
-    ranges = measured_ranges(network, pictures, chosen, sorted(set(plan.sides)))
-    print(f"{path}: {export(network, ranges, path)}")
-    if arguments.install:
-        shutil.copyfile(path, copy_descriptor.WEIGHTS)
-        shutil.copyfile(run / LOG, copy_descriptor.WEIGHTS.with_suffix(".log.jsonl"))
+    return train(plan, pictures, network, arguments.run, arguments.workers)
+
+
+def as_embedder(network: CopyNetwork, ranges: torch.Tensor) -> CopyDescriptorEmbedder:
+    """A copy of the network as it is run on this machine."""
+    precision = choose_precision("auto", "cpu", quantised=True)
+    return CopyDescriptorEmbedder(deepcopy(network), "cpu", precision, ranges=ranges)
+
+
+def finished(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64], side: int) -> torch.Tensor:
+    """Give a trained network its background; gives the ranges of its maps, float32 [k, 2]."""
+    network.background.copy_(background_rows(network, pictures, chosen, side))
+    return measured_ranges(network, pictures, chosen, (side,))
 
 
 def pictures_of(packages: Path, folder: Path, most: int = MOST_PER_PACKAGE) -> Pictures:
@@ -93,6 +128,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--most", type=int, default=MOST_PER_PACKAGE, help="pictures of one package")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=1, help="processes that edit pictures")
+    parser.add_argument("--first", type=Path, help="weights of a first stage")
+    parser.add_argument("--second-steps", type=int, default=SECOND.steps)
     parser.add_argument("--install", action="store_true")
     return parser.parse_args()
 

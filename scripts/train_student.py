@@ -13,19 +13,20 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from scripts.descriptor_background import background_rows
 from scripts.descriptor_pictures import Pictures, composition
-from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_student import StudentPlan, Teacher, shrunk, slimmed, train_student
 from scripts.descriptor_training import LOG
-from scripts.train_descriptor import export, keep_freed_memory, pictures_of
+from scripts.train_descriptor import export, finished, keep_freed_memory, pictures_of
 from twinlens.models import copy_descriptor, lite, load_model
-from twinlens.models.copy_descriptor import SIDE, CopyNetwork, read_network, squashed
+from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork, read_network, squashed
+
+PLAN = StudentPlan(steps=1600, side=FAST_SIDE, seed=5)
 
 COUNTED = 256
 """Pictures by which channels are chosen."""
@@ -39,14 +40,12 @@ def main() -> None:
     print(composition(pictures), flush=True)
     folder: Path = arguments.run / "student"
     folder.mkdir(exist_ok=True)
-    plan = StudentPlan(steps=arguments.steps, size=arguments.size, seed=arguments.seed)
+    plan = replace(PLAN, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     teacher = Teacher(load_model(copy_descriptor.NAME, device="cpu"), pictures)
     network = train_student(plan, pictures, teacher, begun(plan, pictures), folder, arguments.workers)
     chosen = np.flatnonzero(~pictures.held_out())
-    network.background.copy_(background_rows(network, pictures, chosen, plan.side))
-    ranges = measured_ranges(network, pictures, chosen, (plan.side,))
     path = folder / copy_descriptor.FAST_WEIGHTS.name
-    print(f"{path}: {export(network, ranges, path)}")
+    print(f"{path}: {export(network, finished(network, pictures, chosen, plan.side), path)}")
     if arguments.install:
         shutil.copyfile(path, copy_descriptor.FAST_WEIGHTS)
         shutil.copyfile(folder / LOG, copy_descriptor.FAST_WEIGHTS.with_suffix(".log.jsonl"))
@@ -65,9 +64,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("packages", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", type=int, default=StudentPlan.steps)
-    parser.add_argument("--size", type=int, default=StudentPlan.size)
-    parser.add_argument("--seed", type=int, default=StudentPlan.seed)
+    parser.add_argument("--steps", type=int, default=PLAN.steps)
+    parser.add_argument("--size", type=int, default=PLAN.size)
+    parser.add_argument("--seed", type=int, default=PLAN.seed)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=1, help="processes that edit pictures")
     parser.add_argument("--install", action="store_true")
