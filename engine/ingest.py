@@ -252,19 +252,21 @@ class Ingest:
 
     def _read(self, total: int, on_progress: OnProgress) -> None:
         """Look at what is new or changed, embed it and commit it, batch by batch."""
-        self._embedder = self._load_embedder()
         workers = self._options.workers or usable_cores()
-        wanted = wanted_for(
-            self._embedder,
-            self._options.limits,
-            hashes=self._options.hashes,
-            known=frozenset(self._vanished) | self._catalog.touched_digests(self._source),
-        )
-        self._looker_again = Looker(self._embedder, seeing_here(replace(wanted, known=frozenset())))
-        with (
-            viewing(wanted, apart=workers > 1 and total >= _WORTH_PROCESSES) as see,
-            ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool,
-        ):
+        apart = workers > 1 and total >= _WORTH_PROCESSES
+        with viewing(workers if apart else 0) as seeing:
+            self._embedder = self._load_embedder()
+            wanted = wanted_for(
+                self._embedder,
+                self._options.limits,
+                hashes=self._options.hashes,
+                known=frozenset(self._vanished) | self._catalog.touched_digests(self._source),
+            )
+            self._looker_again = Looker(self._embedder, seeing_here(replace(wanted, known=frozenset())))
+            self._look_and_embed(total, workers, seeing(wanted), on_progress)
+
+    def _look_and_embed(self, total: int, workers: int, see: See, on_progress: OnProgress) -> None:
+        with ThreadPoolExecutor(workers, initializer=self._embedder.use_one_core) as pool:
             looks = self._look_at(pool, self._files_to_read(), workers, see)
             for done, (file, seen) in enumerate(looks, start=1):
                 self._take(file, seen)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -66,19 +66,18 @@ _Answer = _Shown | Known | _Refused
 
 
 @contextmanager
-def viewing(wanted: Wanted, *, apart: bool) -> Iterator[See]:
-    """How the files of a run are looked at: in processes, one for each thread that asks, or here.
+def viewing(count: int) -> Iterator[Callable[[Wanted], See]]:
+    """How the files of a run are looked at, once it is known what is wanted of them.
+
+    Processes start at once, so that they are there when the model is loaded.
 
     Args:
-        wanted: of every file.
-        apart: whether it is worth starting processes. Where none can be started, threads do the work.
+        count: processes, one for each thread that will ask. With none, and where none can be started, threads
+            do the work.
     """
-    if not (apart and _can_start()):
-        yield seeing_here(wanted)
-        return
-    viewers = _Viewers(wanted)
+    viewers = _Viewers(count if _can_start() else 0)
     try:
-        yield viewers.see
+        yield viewers.seeing
     finally:
         viewers.close()
 
@@ -89,31 +88,41 @@ def _can_start() -> bool:
 
 
 class _Viewers:
-    """A viewer for each thread that asks."""
+    """Viewers, of which each thread that asks takes one."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def __init__(self, count: int) -> None:
         self._mine = threading.local()
         self._all: list[Viewer] = []
+        with suppress(OSError):
+            # No process or no memory to be had: slower, and no reason to fail.
+            for _ in range(count):
+                self._all.append(Viewer())
+        self._free = list(self._all)
         self._given_up = False
 
-    def see(self, files: Sequence[File]) -> Iterator[Seen | Known | DecodeError]:
+    def seeing(self, wanted: Wanted) -> See:
+        return partial(self._see, wanted) if self._all else seeing_here(wanted)
+
+    def _see(self, wanted: Wanted, files: Sequence[File]) -> Iterator[Seen | Known | DecodeError]:
         left = deque(files)
         try:
-            for answer in () if self._given_up else self._own().see(files):
+            viewer = None if self._given_up else self._own(wanted)
+            for answer in () if viewer is None else viewer.see(files):
                 left.popleft()
                 yield answer
         except OSError:
-            # No process or no memory to be had: slower, and no reason to fail.
             self._given_up = True
         for file in left:
-            yield see(file, self._wanted)
+            yield see(file, wanted)
 
-    def _own(self) -> Viewer:
-        viewer: Viewer | None = getattr(self._mine, "viewer", None)
-        if viewer is None:
-            viewer = self._mine.viewer = Viewer(self._wanted)
-            self._all.append(viewer)
+    def _own(self, wanted: Wanted) -> Viewer | None:
+        """The viewer of this thread, None where there are more threads than viewers."""
+        if not hasattr(self._mine, "viewer"):
+            self._mine.viewer = None
+            with suppress(IndexError):
+                self._mine.viewer = self._free.pop()
+                self._mine.viewer.wanted = wanted
+        viewer: Viewer | None = self._mine.viewer
         return viewer
 
     def close(self) -> None:
@@ -124,12 +133,15 @@ class _Viewers:
 class Viewer:
     """A process that looks at files for one thread at a time.
 
+    Attributes:
+        wanted: of every file; to be known before the first look.
+
     Raises:
         OSError: it cannot be started.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: Wanted | None = None) -> None:
+        self.wanted = wanted
         self._shared = _shared_memory()
         try:
             self._start()
@@ -150,7 +162,9 @@ class Viewer:
         Raises:
             OSError: the process ended and no other can be started.
         """
-        left = deque(_asked(file, self._wanted.limits) for file in files)
+        assert self.wanted is not None
+        limits = self.wanted.limits
+        left = deque(_asked(file, limits) for file in files)
         together, crashes = len(left), 0
         while left:
             try:
@@ -189,19 +203,18 @@ class Viewer:
             )
         self._connection = ours
         self._ready = False
-        with suppress(ConnectionError):
-            self._connection.send(self._wanted)
 
     def _answers(self, asked: list[_Asked]) -> list[_Answer]:
         if not self._ready:
-            self._await()
+            self._tell()
         self._connection.send(asked)
         answers: list[_Answer] = self._connection.recv()
         return answers
 
-    def _await(self) -> None:
-        """Wait until it has begun: what ends before that is no matter of any file."""
+    def _tell(self) -> None:
+        """Say what is wanted, and wait until it has begun: what ends before that is no matter of any file."""
         try:
+            self._connection.send(self.wanted)
             self._ready = self._connection.recv()
         except (EOFError, ConnectionError) as error:
             raise OSError("a viewer ended before it looked at anything") from error

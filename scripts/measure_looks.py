@@ -51,10 +51,10 @@ def looks_per_second(files: Sequence[str], embedder: Embedder, workers: int, apa
     """Files a second once all workers run."""
     limits = DecodeLimits()
     with (
-        viewing(wanted_for(embedder, limits, hashes=False), apart=apart) as see,
+        viewing(workers if apart else 0) as seeing,
         ThreadPoolExecutor(workers, initializer=embedder.use_one_core) as pool,
     ):
-        looker = Looker(embedder, see)
+        looker = Looker(embedder, seeing(wanted_for(embedder, limits, hashes=False)))
         handfuls = [files[start : start + TOGETHER] for start in range(0, len(files), TOGETHER)]
         list(pool.map(looker.look, handfuls[:WARM]))
         start = time.perf_counter()

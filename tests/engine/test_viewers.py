@@ -189,16 +189,17 @@ def test_each_thread_has_its_own_and_all_end() -> None:
     files = [photographs()["chelsea.jpg"]] * 5
     expected = seen_here(files)
     before = running_children()
-    with viewing(WANTED, apart=True) as see_apart, ThreadPoolExecutor(3) as pool:
-        together = threading.Barrier(3)
+    with viewing(3) as seeing, ThreadPoolExecutor(4) as pool:
+        own = running_children() - before
+        assert len(own) == 3, "they start before it is known what is wanted"
+        see_apart, together = seeing(WANTED), threading.Barrier(4)
 
         def look(_: int) -> bool:
             together.wait()
             return told(see_apart(files)) == expected
 
-        assert all(pool.map(look, range(3)))
-        own = running_children() - before
-        assert len(own) == 3
+        assert all(pool.map(look, range(4))), "a thread without a viewer looks itself"
+        assert running_children() - before == own
     assert not own & running_children()
 
 
@@ -206,14 +207,15 @@ def test_where_none_can_be_started_threads_do_the_work(monkeypatch: pytest.Monke
     files = [photographs()["chelsea.jpg"]] * 2
     for executable in ("/nowhere/python", ""):
         monkeypatch.setattr(sys, "executable", executable)
-        with viewing(WANTED, apart=True) as see_apart:
-            assert told(see_apart(files)) == seen_here(files)
+        with viewing(1) as seeing:
+            assert told(seeing(WANTED)(files)) == seen_here(files)
 
 
 def test_so_they_do_where_one_ends_before_it_looks_at_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [photographs()["chelsea.jpg"]] * 2
     monkeypatch.setattr(viewers, "_COMMAND", "raise SystemExit('a Python that lacks something')")
-    with viewing(WANTED, apart=True) as see_apart:
+    with viewing(1) as seeing:
+        see_apart = seeing(WANTED)
         for _ in range(2):
             assert told(see_apart(files)) == seen_here(files)
 
