@@ -26,7 +26,7 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "875b07256a011351e5f6fa8999bcdd29302965b83aa8eba462863868a64d48bc"
+WEIGHTS_DIGEST = "0de98f7757ee93ceff38effc05ecbc448fa41b296afd7cd97b48a83715933825"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
 FAST_WEIGHTS_DIGEST = ""
@@ -81,7 +81,7 @@ def _description(
     variant = VARIANTS[name]
     return ModelDescription(
         name=name,
-        revision="3",
+        revision="4",
         dim=DIM,
         preprocess=json.dumps(
             {

@@ -53,6 +53,7 @@ class StudentPlan(Rates):
         side: of the squares that the student sees, px.
         seed: of everything that is drawn.
         likeness: weight of the distances to the teacher's rows beside the contrast.
+        whitening: power of the partial whitening of its rows at the end.
         saved_every, validated_every: steps.
     """
 
@@ -62,6 +63,7 @@ class StudentPlan(Rates):
     seed: int
     backbone_rate: float = 2e-3
     likeness: float = 10.0
+    whitening: float = 0.25
     saved_every: int = 25
     validated_every: int = 400
 
@@ -182,7 +184,7 @@ def train_student(
             if step % plan.validated_every == 0 or step == plan.steps:
                 write(log, _validated(plan, step, network, pictures, tested))
         # What was saved goes on from before this.
-        evened_out(network, pictures, chosen, plan.side)
+        evened_out(network, pictures, chosen, plan.side, plan.whitening)
         write(log, {ENDED: True, **_validated(plan, step, network, pictures, tested)})
     return network
 

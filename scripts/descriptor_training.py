@@ -190,7 +190,13 @@ def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor]) -> None:
     network.load_state_dict({name: torch.lerp(trained[name], start[name], SHARE_OF_START) for name in start})
 
 
-def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64], side: int = SIDE) -> None:
+def evened_out(
+    network: CopyNetwork,
+    pictures: Pictures,
+    chosen: NDArray[np.int64],
+    side: int = SIDE,
+    power: float = FINAL_WHITENING,
+) -> None:
     """End with a partial whitening of the rows that were learnt, folded into the projection.
 
     Training moves all rows to one side, where cosines of strangers are high and unlike: the losses compare
@@ -199,7 +205,7 @@ def evened_out(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int6
     embed = network_embed(network.pooled, side)
     rows = torch.from_numpy(rows_of(embed, (pictures.image(index) for index in chosen.tolist())))
     weight, bias = network.projection.weight.detach(), network.projection.bias.detach()
-    axes, mean = principal_axes(rows @ weight.T + bias, len(weight), FINAL_WHITENING)
+    axes, mean = principal_axes(rows @ weight.T + bias, len(weight), power)
     _project(network, axes @ weight, axes @ (bias - mean), rows)
 
 

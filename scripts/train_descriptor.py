@@ -40,7 +40,7 @@ from twinlens.models import copy_descriptor, efficientnet, load_model, weights
 from twinlens.models.copy_descriptor import SIDE, CopyDescriptorEmbedder, CopyNetwork, read_network
 from twinlens.models.device import choose_precision
 
-SECOND = StudentPlan(steps=420, side=SIDE, seed=7)
+SECOND = StudentPlan(steps=420, side=SIDE, seed=7, whitening=0.15)
 FIRST_WEIGHTS = "first_stage.safetensors"
 
 
