@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.descriptor_background import background_rows
 from scripts.descriptor_batches import Steps
 from scripts.descriptor_pictures import Pictures
-from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_student import Lesson, StudentPlan, Teacher, shrunk, slimmed, train_student
 from scripts.descriptor_training import CHECKPOINT, LOG, Kin, optimizer_for
-from scripts.train_descriptor import export
+from scripts.train_descriptor import as_embedder, export, finished
 from scripts.train_student import begun
 from twinlens.models import load_model
 from twinlens.models.copy_descriptor import (
@@ -53,6 +51,18 @@ def test_the_teacher_says_what_the_network_gives(teacher: Teacher, squares: torc
         rows = teacher_network()(squares)
     assert torch.allclose(teacher.rows, rows, atol=1e-3)
     assert torch.allclose(teacher.rows_of(squares[:3]), rows[:3], atol=1e-3)
+
+
+def test_the_second_stage_is_taught_by_a_copy_of_the_network_as_it_runs(
+    pictures: Pictures, squares: torch.Tensor
+) -> None:
+    network = teacher_network()
+    ranges = finished(network, pictures, np.arange(len(pictures)), SIDE)
+    teacher = Teacher(as_embedder(network, ranges), pictures)
+    with torch.inference_mode():
+        rows = network(squares)
+    assert (teacher.rows * rows).sum(dim=1).min() > 0.97
+    assert torch.allclose(network.background[0], rows[0], atol=1e-4)
 
 
 def test_with_all_blocks_and_channels_the_student_is_its_teacher(squares: torch.Tensor) -> None:
@@ -133,9 +143,8 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
 
 
 def test_what_is_exported_is_read_with_its_stages(pictures: Pictures, tmp_path: Path) -> None:
-    network, chosen = begun(PLAN, pictures).eval(), np.arange(len(pictures))
-    network.background.copy_(background_rows(network, pictures, chosen, PLAN.side))
-    ranges = measured_ranges(network, pictures, chosen, (PLAN.side,))
+    network = begun(PLAN, pictures).eval()
+    ranges = finished(network, pictures, np.arange(len(pictures)), PLAN.side)
     digest = export(network, ranges, tmp_path / "w.safetensors")
     assert (tmp_path / "w.safetensors").stat().st_size < 6_000_000
     again, read = read_network(tmp_path / "w.safetensors", digest, SLIM_STAGES)
