@@ -29,7 +29,7 @@ WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
 WEIGHTS_DIGEST = "0de98f7757ee93ceff38effc05ecbc448fa41b296afd7cd97b48a83715933825"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = ""
+FAST_WEIGHTS_DIGEST = "6bb12f44bda6946b82a5fa12b9deebf12234fc5ef3bf6ccc0b0985de374be5b4"
 
 RANGES = "ranges"
 

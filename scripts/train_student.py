@@ -26,7 +26,7 @@ from scripts.train_descriptor import export, finished, keep_freed_memory, pictur
 from twinlens.models import copy_descriptor, lite, load_model
 from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork, read_network, squashed
 
-PLAN = StudentPlan(steps=1600, side=FAST_SIDE, seed=5)
+PLAN = StudentPlan(steps=1600, side=FAST_SIDE, seed=5, whitening=0.35)
 
 COUNTED = 256
 """Pictures by which channels are chosen."""
