@@ -108,8 +108,8 @@ def _description(
 
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
-    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.79, isolation=0.59),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.79, isolation=0.601),
+    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.8, isolation=0.589),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.8, isolation=0.588),
 }
 
 

@@ -12,19 +12,19 @@ from twinlens.engine.types import OperatingPoints
 COPY_DESCRIPTOR = OperatingPoints(
     strict=0.94,
     default=0.88,
-    loose=0.84,
+    loose=0.85,
     measured=True,
-    precision=(1.0, 0.996, 0.981),
-    recall=(0.431, 0.696, 0.803),
+    precision=(1.0, 0.997, 0.99),
+    recall=(0.439, 0.703, 0.783),
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
     strict=0.94,
-    default=0.88,
-    loose=0.84,
+    default=0.89,
+    loose=0.85,
     measured=True,
-    precision=(1.0, 0.993, 0.969),
-    recall=(0.443, 0.683, 0.788),
+    precision=(1.0, 0.995, 0.983),
+    recall=(0.46, 0.667, 0.764),
 )
 
 EFFICIENTNET = OperatingPoints(
