@@ -15,7 +15,7 @@ from tests.qt_collections import resource_collection
 from twinlens.models import load_model
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few photographs dealt out to all packages, one of them inside a resource collection."""
     folder = tmp_path_factory.mktemp("packages")
@@ -34,7 +34,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pictures(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     folder = tmp_path_factory.mktemp("pictures")
     save_pictures(packages, folder, load_model("efficientnet_lite0", device="cpu", precision="float32"))
