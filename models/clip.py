@@ -198,7 +198,7 @@ def split_preprocess(preprocess: Compose) -> tuple[Compose, Normalize]:
 def preparation_of(geometry: Compose) -> Preparation | None:
     """The same as torchvision's steps on PIL images, without torch; None where they are others."""
     steps = [step for step in geometry.transforms if not isinstance(step, MaybeConvertMode)]
-    first, others = steps[0], steps[1:]
+    first, *others = steps or [None]
     if type(first) is not Resize or first.max_size is not None or first.interpolation not in FILTERS:
         return None
     size, how = first.size, FILTERS[first.interpolation]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from open_clip.transform import image_transform
 from PIL import Image
+from torchvision.transforms import Compose
 
 from twinlens.engine.types import Rgb
 from twinlens.models.clip import preparation_of, split_preprocess
@@ -47,6 +48,10 @@ def test_preparations_equal_open_clip_pixel_by_pixel(size: Any, mode: str, inter
 @pytest.mark.parametrize(("size", "mode"), [(224, "longest"), ((64, 48), "shortest")])
 def test_other_ways_are_left_to_open_clip(size: Any, mode: str) -> None:
     assert preparation_of(geometry_of(size, mode, "bicubic")) is None
+
+
+def test_pictures_that_are_not_resized_are_left_to_open_clip() -> None:
+    assert preparation_of(Compose([])) is None
 
 
 @pytest.mark.parametrize(
