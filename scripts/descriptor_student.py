@@ -74,7 +74,7 @@ class Teacher:
     def __init__(self, embedder: Embedder, pictures: Pictures) -> None:
         self._embedder = embedder
         shown = (pictures.image(index) for index in range(len(pictures)))
-        self.rows = torch.from_numpy(rows_of(lambda images: self._rows_of_images(images), shown))
+        self.rows = torch.from_numpy(rows_of(self._rows_of_images, shown))
 
     def rows_of(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit rows, float32 [n, 511], of uint8 [n, 3, 160, 160]."""

@@ -40,6 +40,7 @@ from twinlens.models import copy_descriptor, efficientnet, load_model, weights
 from twinlens.models.copy_descriptor import SIDE, CopyDescriptorEmbedder, CopyNetwork, read_network
 from twinlens.models.device import choose_precision
 
+FIRST = Plan()
 SECOND = StudentPlan(steps=420, side=SIDE, seed=7, whitening=0.15)
 FIRST_WEIGHTS = "first_stage.safetensors"
 
@@ -72,7 +73,7 @@ def main() -> None:
 
 def first_stage(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwork:
     """The backbone, trained on edits."""
-    plan = Plan(steps=arguments.steps, size=arguments.size, seed=arguments.seed)
+    plan = replace(FIRST, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     torch.manual_seed(plan.seed)
     network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()))
     network.to(memory_format=torch.channels_last)
@@ -118,19 +119,24 @@ def export(network: CopyNetwork, ranges: torch.Tensor, path: Path) -> str:
     return weights.digest(state)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser, plan: Plan | StudentPlan) -> None:
+    """What every training is told; the plan says what is taken otherwise."""
     parser.add_argument("packages", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", type=int, default=Plan.steps)
-    parser.add_argument("--size", type=int, default=Plan.size)
-    parser.add_argument("--seed", type=int, default=Plan.seed)
-    parser.add_argument("--most", type=int, default=MOST_PER_PACKAGE, help="pictures of one package")
+    parser.add_argument("--steps", type=int, default=plan.steps)
+    parser.add_argument("--size", type=int, default=plan.size)
+    parser.add_argument("--seed", type=int, default=plan.seed)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=1, help="processes that edit pictures")
+    parser.add_argument("--install", action="store_true")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_arguments(parser, FIRST)
+    parser.add_argument("--most", type=int, default=MOST_PER_PACKAGE, help="pictures of one package")
     parser.add_argument("--first", type=Path, help="weights of a first stage")
     parser.add_argument("--second-steps", type=int, default=SECOND.steps)
-    parser.add_argument("--install", action="store_true")
     return parser.parse_args()
 
 

@@ -11,7 +11,6 @@ Started again, it goes on where it stopped. `--install` puts weights and log bes
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from scripts.descriptor_pictures import Pictures, composition
 from scripts.descriptor_student import StudentPlan, Teacher, shrunk, slimmed, train_student
 from scripts.descriptor_training import LOG
-from scripts.train_descriptor import export, finished, keep_freed_memory, pictures_of
+from scripts.train_descriptor import add_arguments, export, finished, keep_freed_memory, pictures_of
 from twinlens.models import copy_descriptor, lite, load_model
 from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork, read_network, squashed
 
@@ -62,14 +61,7 @@ def begun(plan: StudentPlan, pictures: Pictures) -> CopyNetwork:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("packages", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", type=int, default=PLAN.steps)
-    parser.add_argument("--size", type=int, default=PLAN.size)
-    parser.add_argument("--seed", type=int, default=PLAN.seed)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--workers", type=int, default=1, help="processes that edit pictures")
-    parser.add_argument("--install", action="store_true")
+    add_arguments(parser, PLAN)
     return parser.parse_args()
 
 
