@@ -16,10 +16,12 @@ from scripts.quality_scores import (
     Blocks,
     Figure,
     Ranking,
+    average_precision,
     best_f1,
     curve,
     figures,
     rank,
+    recall_at,
     resamples,
     shares_at,
     threshold_at,
@@ -85,6 +87,7 @@ def measured(truth: Truth, described: Described, seed: int) -> dict[str, object]
                 label: {"threshold": threshold, **_shares(rankings["others"], threshold)}
                 for label, threshold in described.points.items()
             },
+            "grades": _grades(truth, copies, own, groups, rows, references),
             "families": _families(copies, own, point, truth.originals, draws),
             "wrong pairs": [asdict(pair) for pair in _wrong_pairs(truth, copies, rows, references)],
         }
@@ -171,6 +174,25 @@ def _families(
             "copies": int(chosen.sum()),
             **grades,
         }
+    return table
+
+
+def _grades(
+    truth: Truth,
+    copies: Sequence[Item],
+    own: NDArray[np.float32],
+    groups: NDArray[np.intp],
+    rows: Rows,
+    references: Rows,
+) -> dict[str, dict[str, float]]:
+    """Average precision and recall at 99 % precision among the copies of one grade alone, without scenes."""
+    table = {}
+    for grade in GRADES:
+        chosen = np.flatnonzero([item.grade == grade for item in copies])
+        some = [copies[place] for place in chosen.tolist()]
+        false = _false_blocks(truth, some, rows[chosen], references, hard_negatives=False)
+        ranked = curve(rank(own[chosen], groups[chosen], false, truth.originals))
+        table[grade] = {"copies": len(some), "uAP": average_precision(*ranked), "R@P99": recall_at(*ranked)}
     return table
 
 

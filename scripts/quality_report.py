@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from scripts.quality_truth import GRADES
+
 Result = Mapping[str, Any]
 
 HEADING = "## Finding copies"
@@ -56,6 +58,7 @@ def _tables(results: Sequence[Result]) -> Iterator[str]:
             ]
             yield f"| {result['name']} | {' | '.join(cells)} |"
         yield ""
+        yield from _grades(name, results)
         yield "Recall at 99 % precision by family:"
         yield ""
         yield f"| | {' | '.join(result['name'] for result in results)} |"
@@ -78,6 +81,23 @@ def _tables(results: Sequence[Result]) -> Iterator[str]:
             )
     yield ""
     yield from _points(results)
+
+
+def _grades(name: str, results: Sequence[Result]) -> Iterator[str]:
+    """A table of results that were measured by grade."""
+    known = [result for result in results if "grades" in result[name]]
+    if not known:
+        return
+    grades = known[0][name]["grades"]
+    yield "uAP / R@P99 among the copies of one grade, a third of an edit's range of strengths each:"
+    yield ""
+    yield "| | " + " | ".join(f"{grade}, {grades[grade]['copies']:,}" for grade in GRADES) + " |"
+    yield f"|---|{'---|' * len(GRADES)}"
+    for result in known:
+        figures = (result[name]["grades"][grade] for grade in GRADES)
+        cells = (f"{_share(each['uAP'])} / {_share(each['R@P99'])}" for each in figures)
+        yield f"| {result['name']} | {' | '.join(cells)} |"
+    yield ""
 
 
 def _points(results: Sequence[Result]) -> Iterator[str]:

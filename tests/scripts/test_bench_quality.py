@@ -85,8 +85,23 @@ def test_a_perfect_method_has_perfect_figures(truth: Truth) -> None:
         assert isinstance(figures, dict)
         assert figures["uAP"]["value"] == figures["R@P99"]["value"] == figures["best F1"]["value"] == 1
         assert all(family["recall"]["value"] == 1 for family in figures["families"].values())
+        assert {grade["uAP"] for grade in figures["grades"].values()} == {1}
     clusters = results["clusters"]
     assert isinstance(clusters, dict) and clusters["count"] == 30 and clusters["with a pair below"] == 0
+
+
+def test_a_grade_is_ranked_by_itself(truth: Truth) -> None:
+    """A method that knows mild copies and takes all others for one wrong picture."""
+    rows = np.zeros((len(truth.items), len(truth.references)), np.float32)
+    for place, item in enumerate(truth.items):
+        known = item.original is None or not item.set or item.grade == "mild"
+        rows[place, (item.original if item.original is not None else place) if known else 29] = 1
+    plain = measured(truth, Described(rows, 0.9), 1)["plain"]
+    assert isinstance(plain, dict)
+    grades = plain["grades"]
+    assert sum(grade["copies"] for grade in grades.values()) == len(truth.copies["plain"])
+    assert grades["mild"]["uAP"] == grades["mild"]["R@P99"] == 1
+    assert max(grades[name]["uAP"] for name in ("medium", "strong")) < 0.2 > plain["uAP"]["value"]
 
 
 def test_a_chain_is_a_cluster_with_a_pair_below_the_threshold(truth: Truth) -> None:
