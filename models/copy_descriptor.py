@@ -1,12 +1,14 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
-of a slimmer network that learnt from it; the logs of both lie beside them.
+of a slimmer network that learnt from it; the logs of both lie beside them. A sixth of a row is not learnt: it
+is a hash with soft bits (`models/structure.py`).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,23 +21,27 @@ from torch import nn
 
 from twinlens.engine.errors import WeightsCorrupt
 from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
-from twinlens.models import efficientnet, lite, points, weights
+from twinlens.models import efficientnet, lite, points, structure, weights
 from twinlens.models.device import INT8, choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
 from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "0de98f7757ee93ceff38effc05ecbc448fa41b296afd7cd97b48a83715933825"
+WEIGHTS_DIGEST = "8376fdc2be99ea28d50f4e718a231838e50c6e2ca3753935334d1a2a20d41f69"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "6bb12f44bda6946b82a5fa12b9deebf12234fc5ef3bf6ccc0b0985de374be5b4"
+FAST_WEIGHTS_DIGEST = "05f3f4bc3472a627fc5285e9a986f31dbdb2f6e1d1aec496b0e903fc6cf152ff"
 
 RANGES = "ranges"
 
 SIDE, FAST_SIDE = 160, 112
-TRAINED_DIM = 511
-DIM = TRAINED_DIM + 1
+TRAINED_DIM = 255
+ROW_DIM = TRAINED_DIM + structure.DIM
+DIM = ROW_DIM + 1
+
+STRUCTURE_SHARE = 0.17
+"""Of a row's squared length, and so of its cosines; the rest is learnt."""
 
 BACKGROUND = 1000
 """Training pictures whose rows lie with the weights, as a sample of all that a picture may look like."""
@@ -68,7 +74,7 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant(WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.2),
+    NAME: Variant(WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
     FAST_NAME: Variant(
         FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
@@ -81,7 +87,7 @@ def _description(
     variant = VARIANTS[name]
     return ModelDescription(
         name=name,
-        revision="4",
+        revision="5",
         dim=DIM,
         preprocess=json.dumps(
             {
@@ -93,6 +99,7 @@ def _description(
                 "resize_mode": "squash",
                 "size": [variant.side, variant.side],
                 "std": [0.5, 0.5, 0.5],
+                "structure": [structure.SIGNS, structure.PRODUCTS, STRUCTURE_SHARE],
             },
             sort_keys=True,
         ),
@@ -108,8 +115,8 @@ def _description(
 
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
-    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.8, isolation=0.589),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.8, isolation=0.588),
+    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.8, isolation=0.593),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.81, isolation=0.6),
 }
 
 
@@ -117,15 +124,19 @@ class CopyNetwork(nn.Module):
     """The backbone with folded batch normalisation, its generalised mean as a unit row, and a linear layer.
 
     Folded, the statistics of the normalisation are frozen by construction, and what is trained is what
-    runs.
+    runs. Beside what is learnt a row holds the structure of its picture (`models/structure.py`).
+
+    Args:
+        first, rest: the layers of `lite.layers`.
+        plain: as the first stage of training knows it: all of a row is learnt.
     """
 
-    def __init__(self, first: nn.Sequential, rest: nn.Sequential) -> None:
+    def __init__(self, first: nn.Sequential, rest: nn.Sequential, *, plain: bool = False) -> None:
         super().__init__()
-        self.first, self.rest = first, rest
-        self.projection = nn.Linear(efficientnet.DIM, TRAINED_DIM)
+        self.first, self.rest, self.plain = first, rest, plain
+        self.projection = nn.Linear(efficientnet.DIM, ROW_DIM if plain else TRAINED_DIM)
         self.background: torch.Tensor
-        self.register_buffer("background", torch.zeros(BACKGROUND, TRAINED_DIM))
+        self.register_buffer("background", torch.zeros(BACKGROUND, ROW_DIM))
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -144,11 +155,18 @@ class CopyNetwork(nn.Module):
         return _pooled(self.maps(pixels))
 
     def projected(self, maps: torch.Tensor) -> torch.Tensor:
-        """Unit vectors, float32 [n, 511], of the last feature maps."""
-        # CUDA sums a row from where its memory is aligned. With a zero at the end all rows are, so that a row
-        # does not depend on its place among others.
-        aligned = nn.functional.pad(self.projection(_pooled(maps)), (0, DIM - TRAINED_DIM))
-        return nn.functional.normalize(aligned, dim=1)[:, :TRAINED_DIM]
+        """What is learnt: unit rows, float32 [n, 255 or 511], of the last feature maps."""
+        return _unit(self.projection(_pooled(maps)))
+
+    def rows(self, maps: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Unit rows, float32 [n, 511], of the last feature maps and the pixels that they come from."""
+        learnt = self.projected(maps)
+        if self.plain:
+            return learnt
+        seen = structure.structure(pixels)
+        return _unit(
+            torch.cat([math.sqrt(1 - STRUCTURE_SHARE) * learnt, math.sqrt(STRUCTURE_SHARE) * seen], dim=1)
+        )
 
     def crowding(self, rows: torch.Tensor) -> torch.Tensor:
         """Mean cosine to the most similar of the background, [n, 1], of unit rows [n, 511]."""
@@ -157,7 +175,7 @@ class CopyNetwork(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit vectors, float32 [n, 511], of uint8 [n, 3, side, side]."""
-        return self.projected(self.maps(pixels))
+        return self.rows(self.maps(pixels), pixels)
 
 
 class CopyDescriptorEmbedder(TorchEmbedder):
@@ -198,7 +216,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors [n, 512] of uint8 [n, 3, side, side]."""
-        rows = self._network.projected(self._maps(pixels))
+        rows = self._network.rows(self._maps(pixels), pixels)
         variant = self._variant
         share = variant.constant - variant.slope * (self._network.crowding(rows) - CROWDED)
         return with_constant(rows, share.clamp(*SHARES))
@@ -240,7 +258,7 @@ def load(
 
 
 def read_network(
-    path: Path, digest: str | None, stages: Sequence[lite.Stage] = lite.STAGES
+    path: Path, digest: str | None, stages: Sequence[lite.Stage] = lite.STAGES, *, plain: bool = False
 ) -> tuple[CopyNetwork, torch.Tensor]:
     """The float32 network on the CPU, from a file of a training script, and its ranges.
 
@@ -248,6 +266,7 @@ def read_network(
         path: a safetensors file.
         digest: what `weights.digest` gives for it; None takes any file of the right shapes.
         stages: of its blocks.
+        plain: what the first stage of training ended with.
 
     Returns:
         The network, and float32 [k, 2] for `QuantisedMaps`.
@@ -261,7 +280,7 @@ def read_network(
         state: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsCorrupt(f"{path} cannot be read: {weights.one_line(error)}") from error
-    network = CopyNetwork(*lite.layers(stages))
+    network = CopyNetwork(*lite.layers(stages), plain=plain)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wanted[RANGES] = (len(list(ranged(network.layers))), 2)
     found = weights.digest(state)
@@ -271,6 +290,13 @@ def read_network(
     ranges = state.pop(RANGES).float()
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return network, ranges
+
+
+def _unit(rows: torch.Tensor) -> torch.Tensor:
+    """Rows [n, dim] of an odd dimension, divided by their lengths."""
+    # CUDA sums a row from where its memory is aligned. With a zero at the end all rows are, so that a row
+    # does not depend on its place among others.
+    return nn.functional.normalize(nn.functional.pad(rows, (0, 1)), dim=1)[:, :-1]
 
 
 def _pooled(maps: torch.Tensor) -> torch.Tensor:

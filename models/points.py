@@ -10,21 +10,21 @@ from __future__ import annotations
 from twinlens.engine.types import OperatingPoints
 
 COPY_DESCRIPTOR = OperatingPoints(
-    strict=0.94,
+    strict=0.93,
     default=0.88,
     loose=0.85,
     measured=True,
-    precision=(1.0, 0.997, 0.99),
-    recall=(0.439, 0.703, 0.783),
+    precision=(1.0, 0.999, 0.996),
+    recall=(0.442, 0.659, 0.762),
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
     strict=0.94,
     default=0.89,
-    loose=0.85,
+    loose=0.86,
     measured=True,
-    precision=(1.0, 0.995, 0.983),
-    recall=(0.46, 0.667, 0.764),
+    precision=(1.0, 0.998, 0.995),
+    recall=(0.415, 0.607, 0.716),
 )
 
 EFFICIENTNET = OperatingPoints(

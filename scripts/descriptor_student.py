@@ -1,16 +1,16 @@
 """A network that learns what a copy descriptor says of edited pictures: a slimmer one, or the same once more.
 
-It is trained for one side of squares. Three losses: what a plain and an edited picture give should be what
-the teacher gives for them (distillation), and an edited picture must find its plain one among all that the
-teacher says of all training pictures. Those are computed once: a step has thousands of strangers, evened out
-and at rest, for the price of a product. A slimmer student begins with the blocks and channels of its teacher
-that count most.
+It is trained for one side of squares. Its losses: what a plain and an edited picture give should be what the
+teacher gives for them (distillation); an edited picture must find its plain one among all that the teacher
+says of all training pictures; and kinds stay together, as in `descriptor_training`. What the teacher says of
+all is computed once: a step has thousands of strangers, evened out and at rest, for the price of a product. A
+slimmer student begins with the blocks and channels of its teacher that count most.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from torch.nn.functional import interpolate, normalize
 from torch.utils.data import DataLoader
 
 from scripts.descriptor_batches import Batch, Steps
-from scripts.descriptor_losses import plain_found
+from scripts.descriptor_losses import likeness, plain_found
 from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_training import (
     LOG,
     Kin,
     Rates,
+    drawn_back,
     evened_out,
     optimizer_for,
     resume,
@@ -53,6 +54,8 @@ class StudentPlan(Rates):
         side: of the squares that the student sees, px.
         seed: of everything that is drawn.
         likeness: weight of the distances to the teacher's rows beside the contrast.
+        kinship: weight of the neighbourhoods in plain features.
+        drawn_back: share of the way back to the tensors of `start`, at the end.
         whitening: power of the partial whitening of its rows at the end.
         saved_every, validated_every: steps.
     """
@@ -63,6 +66,8 @@ class StudentPlan(Rates):
     seed: int
     backbone_rate: float = 2e-3
     likeness: float = 10.0
+    kinship: float = 2.0
+    drawn_back: float = 0.0
     whitening: float = 0.25
     saved_every: int = 25
     validated_every: int = 400
@@ -151,7 +156,13 @@ def _taken(layer: Convolution, outputs: torch.Tensor) -> dict[str, Any]:
 
 
 def train_student(
-    plan: StudentPlan, pictures: Pictures, teacher: Teacher, network: CopyNetwork, folder: Path, workers: int
+    plan: StudentPlan,
+    pictures: Pictures,
+    teacher: Teacher,
+    network: CopyNetwork,
+    folder: Path,
+    workers: int,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> CopyNetwork:
     """Train, or go on training, and leave checkpoints and a log in `folder`."""
     held_out = pictures.held_out()
@@ -184,6 +195,7 @@ def train_student(
             if step % plan.validated_every == 0 or step == plan.steps:
                 write(log, _validated(plan, step, network, pictures, tested))
         # What was saved goes on from before this.
+        drawn_back(network, start or {}, plan.drawn_back)
         evened_out(network, pictures, chosen, plan.side, plan.whitening)
         write(log, {ENDED: True, **_validated(plan, step, network, pictures, tested)})
     return network
@@ -213,12 +225,22 @@ class Lesson:
             "contrast": plain_found(plain, edited, memory, related, related_memory),
             "plain": _distance(plain, self.teacher.rows[batch.ids]),
             "edited": _distance(edited, self.teacher.rows_of(batch.edited)),
+            "kinship": self._kinship(batch.ids, plain),
         }
-        total = losses["contrast"] + self.plan.likeness * (losses["plain"] + losses["edited"])
+        total = (
+            losses["contrast"]
+            + self.plan.likeness * (losses["plain"] + losses["edited"])
+            + self.plan.kinship * losses["kinship"]
+        )
         optimizer.zero_grad()
         torch.autograd.backward(total)
         optimizer.step()
         return {name: round(loss.item(), 4) for name, loss in losses.items()}
+
+    def _kinship(self, ids: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
+        """How far neighbourhoods are from those in plain features, among all that are not in this step."""
+        others = self.chosen[~torch.isin(self.chosen, ids)]
+        return likeness(plain, self.kin.teacher[ids], self.teacher.rows[others], self.kin.teacher[others])
 
 
 def shrunk(pixels: torch.Tensor, side: int) -> torch.Tensor:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
@@ -25,7 +26,7 @@ from scripts.descriptor_batches import Batch, Steps
 from scripts.descriptor_losses import contrast, likeness, spread
 from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_validation import network_embed, rows_of, validate
-from twinlens.models.copy_descriptor import SIDE, CopyNetwork
+from twinlens.models.copy_descriptor import ROW_DIM, SIDE, CopyNetwork
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -143,7 +144,7 @@ def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, wo
             if state.step % plan.validated_every == 0 or state.step == plan.steps:
                 write(log, _validated(plan, state, pictures, tested))
         # What was saved goes on from before this.
-        drawn_back(network, start)
+        drawn_back(network, start, SHARE_OF_START)
         evened_out(network, pictures, chosen)
         write(log, {ENDED: True, **_validated(plan, state, pictures, tested)})
     return network
@@ -172,22 +173,23 @@ def take_step(plan: Plan, state: State, kin: Kin, batch: Batch) -> dict[str, flo
     return {name: round(loss.item(), 4) for name, loss in losses.items()}
 
 
-def whitened(network: CopyNetwork, features: NDArray[np.float16], network_rows: int) -> None:
+def whitened(network: CopyNetwork, features: NDArray[np.float16]) -> None:
     """Start the projection as a partial whitening of the plain features: their principal axes, evened out."""
     rows = torch.from_numpy(features.astype(np.float32))
-    axes, mean = principal_axes(rows, network_rows, WHITENING)
+    axes, mean = principal_axes(rows, len(network.projection.weight), WHITENING)
     _project(network, axes, -axes @ mean, rows)
 
 
-def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor]) -> None:
-    """End a part of the way back to where the training started.
+def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor], share: float) -> None:
+    """End a part of the way back to where the training started, those tensors that are named.
 
     Networks along that way know more of what either end knows than a longer or shorter training would teach
     (Wortsman et al., Robust fine-tuning of zero-shot models, https://arxiv.org/abs/2109.01903): here, what
     things are.
     """
     trained = network.state_dict()
-    network.load_state_dict({name: torch.lerp(trained[name], start[name], SHARE_OF_START) for name in start})
+    moved = {name: torch.lerp(trained[name], tensor, share) for name, tensor in start.items()}
+    network.load_state_dict(trained | moved)
 
 
 def evened_out(
@@ -196,8 +198,11 @@ def evened_out(
     chosen: NDArray[np.int64],
     side: int = SIDE,
     power: float = FINAL_WHITENING,
+    count: int | None = None,
 ) -> None:
     """End with a partial whitening of the rows that were learnt, folded into the projection.
+
+    All of their numbers stay, or so many.
 
     Training moves all rows to one side, where cosines of strangers are high and unlike: the losses compare
     cosines with each other and see nothing of it. One threshold for all does.
@@ -205,7 +210,7 @@ def evened_out(
     embed = network_embed(network.pooled, side)
     rows = torch.from_numpy(rows_of(embed, (pictures.image(index) for index in chosen.tolist())))
     weight, bias = network.projection.weight.detach(), network.projection.bias.detach()
-    axes, mean = principal_axes(rows @ weight.T + bias, len(weight), power)
+    axes, mean = principal_axes(rows @ weight.T + bias, count or len(weight), power)
     _project(network, axes @ weight, axes @ (bias - mean), rows)
 
 
@@ -223,6 +228,7 @@ def principal_axes(rows: torch.Tensor, count: int, power: float) -> tuple[torch.
 def _project(network: CopyNetwork, weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor) -> None:
     """Set the projection, scaled so that rows come out about as long as 1."""
     length = (rows @ weight.T + bias).norm(dim=1).mean()
+    network.projection = nn.Linear(weight.shape[1], len(weight))
     with torch.no_grad():
         network.projection.weight.copy_(weight / length)
         network.projection.bias.copy_(bias / length)
@@ -267,7 +273,7 @@ def _resumed(plan: Plan, network: CopyNetwork, folder: Path) -> State:
     saved = resume(asdict(plan), network, optimizer, folder)
     if saved is None:
         empty = torch.zeros(0, dtype=torch.long)
-        return State(network, optimizer, 0, empty, torch.zeros(0, network.projection.out_features))
+        return State(network, optimizer, 0, empty, torch.zeros(0, ROW_DIM))
     return State(network, optimizer, saved["step"], saved["memory_ids"], saved["memory_rows"])
 
 

@@ -5,9 +5,10 @@
 PACKAGES holds an unpacked Debian package (`dpkg -x`) in each of the folders that
 `scripts/descriptor_pictures.py` names. RUN gets the small pictures, checkpoints and a log.jsonl of each
 stage, and in the end copy_descriptor.safetensors with its digest. Started again, it goes on where it stopped.
-The first stage (`descriptor_training`) teaches the backbone; in the second (`descriptor_student`) the network
-learns from what it says itself of all pictures. `--first` takes the weights of an earlier first stage.
-`--install` puts weights and log beside `models/copy_descriptor.py`, which states the digest.
+The first stage (`descriptor_training`) teaches the backbone. In the second (`descriptor_student`) half of
+what it learnt stands beside the structure of pictures, and it learns from what it says itself of all.
+`--first` takes the weights of an earlier first stage. `--install` puts weights and log beside
+`models/copy_descriptor.py`, which states the digest.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from scripts.descriptor_pictures import (
 )
 from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_student import StudentPlan, Teacher, train_student
-from scripts.descriptor_training import LOG, Plan, train, whitened
+from scripts.descriptor_training import LOG, Plan, evened_out, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
 from twinlens.models.copy_descriptor import SIDE, CopyDescriptorEmbedder, CopyNetwork, read_network
 from twinlens.models.device import choose_precision
 
 FIRST = Plan()
-SECOND = StudentPlan(steps=420, side=SIDE, seed=7, whitening=0.15)
+SECOND = StudentPlan(steps=420, side=SIDE, seed=7, drawn_back=0.12, whitening=0.15)
 FIRST_WEIGHTS = "first_stage.safetensors"
 
 
@@ -54,15 +55,16 @@ def main() -> None:
     print(composition(pictures), flush=True)
     chosen = np.flatnonzero(~pictures.held_out())
     if arguments.first is not None:
-        network, ranges = read_network(arguments.first, None)
+        first, _ = read_network(arguments.first, None, plain=True)
     else:
-        network = first_stage(arguments, pictures)
-        ranges = finished(network, pictures, chosen, SIDE)
-        export(network, ranges, run / FIRST_WEIGHTS)
+        first = first_stage(arguments, pictures)
+        export(first, finished(first, pictures, chosen, SIDE), run / FIRST_WEIGHTS)
+    network = narrowed(first, pictures, chosen)
+    ranges = finished(network, pictures, chosen, SIDE)
     plan = replace(SECOND, steps=arguments.second_steps, size=arguments.size)
     (run / "second").mkdir(exist_ok=True)
     teacher = Teacher(as_embedder(network, ranges), pictures)
-    train_student(plan, pictures, teacher, network, run / "second", arguments.workers)
+    train_student(plan, pictures, teacher, network, run / "second", arguments.workers, backbone())
     path = run / copy_descriptor.WEIGHTS.name
     print(f"{path}: {export(network, finished(network, pictures, chosen, plan.side), path)}")
     if arguments.install:
@@ -71,14 +73,29 @@ def main() -> None:
         copy_descriptor.WEIGHTS.with_suffix(".log.jsonl").write_text("".join(p.read_text() for p in logs))
 
 
+def backbone() -> dict[str, torch.Tensor]:
+    """The tensors of its layers, as they are before any training."""
+    first, rest = efficientnet.build(efficientnet.find_weights())
+    state = CopyNetwork(first, rest).state_dict()
+    return {name: tensor for name, tensor in state.items() if name.startswith(("first.", "rest."))}
+
+
 def first_stage(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwork:
     """The backbone, trained on edits."""
     plan = replace(FIRST, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     torch.manual_seed(plan.seed)
-    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()))
+    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()), plain=True)
     network.to(memory_format=torch.channels_last)
-    whitened(network, pictures.features[~pictures.held_out()], copy_descriptor.TRAINED_DIM)
+    whitened(network, pictures.features[~pictures.held_out()])
     return train(plan, pictures, network, arguments.run, arguments.workers)
+
+
+def narrowed(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> CopyNetwork:
+    """The network of a first stage with the principal half of its numbers, and structure beside them."""
+    narrow = CopyNetwork(network.first, network.rest)
+    narrow.projection = network.projection
+    evened_out(narrow, pictures, chosen, power=0.0, count=copy_descriptor.TRAINED_DIM)
+    return narrow
 
 
 def as_embedder(network: CopyNetwork, ranges: torch.Tensor) -> CopyDescriptorEmbedder:

@@ -21,6 +21,7 @@ from twinlens.models.copy_descriptor import (
     CROWDED,
     FAST_NAME,
     NAME,
+    ROW_DIM,
     SHARES,
     VARIANTS,
     WEIGHTS,
@@ -100,9 +101,9 @@ def test_the_constant_is_in_every_row_and_smaller_where_pictures_are_alike(photo
 def test_a_row_is_as_crowded_as_its_most_similar_three_of_the_background() -> None:
     network, _ = read_network(WEIGHTS, WEIGHTS_DIGEST)
     assert torch.allclose(network.background.norm(dim=1), torch.ones(BACKGROUND), atol=1e-3)
-    network.background[:4] = torch.eye(4, 511)
-    network.background[4:] = -torch.eye(1, 511)
-    row = torch.nn.functional.normalize(torch.tensor([[0.8, 0.6, 0.2, 0.1] + [0.0] * 507]), dim=1)
+    network.background[:4] = torch.eye(4, ROW_DIM)
+    network.background[4:] = -torch.eye(1, ROW_DIM)
+    row = torch.nn.functional.normalize(torch.tensor([[0.8, 0.6, 0.2, 0.1] + [0.0] * (ROW_DIM - 4)]), dim=1)
     assert network.crowding(row).item() == pytest.approx(row[0, :3].mean().item(), abs=1e-6)
 
 

@@ -31,10 +31,20 @@ from scripts.descriptor_scenes import SCENES
 from scripts.descriptor_training import CHECKPOINT, LOG, Plan, evened_out, principal_axes, train, whitened
 from scripts.descriptor_validation import kinship, precision_scores
 from scripts.qt_resources import read_resources
-from scripts.train_descriptor import export
+from scripts.train_descriptor import export, narrowed
 from tests.qt_collections import resource_collection
-from twinlens.models import copy_descriptor, efficientnet, load_model
-from twinlens.models.copy_descriptor import BACKGROUND, SIDE, CopyNetwork, read_network, squashed
+from twinlens.models import efficientnet, load_model
+from twinlens.models.copy_descriptor import (
+    BACKGROUND,
+    ROW_DIM,
+    SIDE,
+    STRUCTURE_SHARE,
+    TRAINED_DIM,
+    CopyNetwork,
+    read_network,
+    squashed,
+)
+from twinlens.models.structure import structure
 
 PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
@@ -51,10 +61,11 @@ def stranger(_: Random) -> Image.Image:
     return Image.new("RGB", (120, 90), "teal")
 
 
-def fresh_network(pictures: Pictures) -> CopyNetwork:
+def fresh_network(pictures: Pictures, *, plain: bool = True) -> CopyNetwork:
+    """As the first stage begins with it, or of the shape that the second has."""
     torch.manual_seed(0)
-    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()))
-    whitened(network, pictures.features, copy_descriptor.TRAINED_DIM)
+    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()), plain=plain)
+    whitened(network, pictures.features)
     return network
 
 
@@ -255,6 +266,7 @@ class Stopping(CopyNetwork):
     def __init__(self, network: CopyNetwork, after: int) -> None:
         torch.nn.Module.__init__(self)
         self.first, self.rest, self.projection = network.first, network.rest, network.projection
+        self.plain = network.plain
         self.register_buffer("background", network.background)
         self._left = after
 
@@ -272,13 +284,34 @@ def test_another_plan_does_not_go_on_with_a_checkpoint(pictures: Pictures, tmp_p
         train(PLAN, pictures, fresh_network(pictures), tmp_path, workers=0)
 
 
-def test_what_is_exported_is_what_was_trained(pictures: Pictures, tmp_path: Path) -> None:
+def test_the_second_stage_begins_with_half_of_what_was_learnt_and_structure_beside_it(
+    pictures: Pictures,
+) -> None:
     network, chosen = fresh_network(pictures).eval(), np.arange(len(pictures))
+    squares = [squashed(np.asarray(pictures.image(index)), SIDE) for index in chosen.tolist()]
+    pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        learnt = network(pixels)
+        narrow = narrowed(network, pictures, chosen).eval()
+        rows = narrow(pixels)
+    assert learnt.shape == rows.shape == (len(pictures), ROW_DIM)
+    shares = rows[:, :TRAINED_DIM].pow(2).sum(dim=1)
+    assert torch.allclose(shares, torch.tensor(1 - STRUCTURE_SHARE), atol=1e-4)
+    assert torch.allclose(rows[:, TRAINED_DIM:], STRUCTURE_SHARE**0.5 * structure(pixels), atol=1e-5)
+    # So few pictures lie in the span of the axes that stay: their distances stay as they were.
+    centred = torch.nn.functional.normalize(learnt - learnt.mean(dim=0), dim=1)
+    kept = torch.nn.functional.normalize(rows[:, :TRAINED_DIM], dim=1)
+    assert (centred @ centred.T - kept @ kept.T).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["first stage", "second stage"])
+def test_what_is_exported_is_what_was_trained(plain: bool, pictures: Pictures, tmp_path: Path) -> None:
+    network, chosen = fresh_network(pictures, plain=plain).eval(), np.arange(len(pictures))
     network.background.copy_(background_rows(network, pictures, chosen))
     ranges = measured_ranges(network, pictures, chosen, (64, 96))
     digest = export(network, ranges, tmp_path / "w.safetensors")
     assert (tmp_path / "w.safetensors").stat().st_size < 10_000_000
-    again, read = read_network(tmp_path / "w.safetensors", digest)
+    again, read = read_network(tmp_path / "w.safetensors", digest, plain=plain)
     assert torch.equal(read, ranges.half().float())
     assert torch.equal(again.background, network.background.half().float())
     pixels = torch.from_numpy(np.array(pictures.image(0).resize((160, 160)))).permute(2, 0, 1)[None]
@@ -287,9 +320,9 @@ def test_what_is_exported_is_what_was_trained(pictures: Pictures, tmp_path: Path
 
 
 def test_the_background_is_a_row_of_evenly_spaced_pictures(pictures: Pictures) -> None:
-    network = fresh_network(pictures).eval()
+    network = fresh_network(pictures, plain=False).eval()
     rows = background_rows(network, pictures, np.arange(1, len(pictures)))
-    assert rows.shape == (BACKGROUND, 511)
+    assert rows.shape == (BACKGROUND, ROW_DIM)
     for place, index in ((0, 1), (BACKGROUND - 1, len(pictures) - 1)):
         square = torch.from_numpy(squashed(np.asarray(pictures.image(index)), SIDE)).permute(2, 0, 1)[None]
         with torch.inference_mode():
