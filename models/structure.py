@@ -33,6 +33,7 @@ LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601."""
 
 _SMALLEST, _SHORTEST = 1e-2, 0.3
+_AT_ONCE = 4
 
 
 class Frequencies(NamedTuple):
@@ -71,13 +72,15 @@ def structure(pixels: torch.Tensor) -> torch.Tensor:
 
 def _amplitudes(pixels: torch.Tensor) -> torch.Tensor:
     """Of the waves of a cosine transform (DCT-II) of the brightness, in grey levels, float32 [n, 20, 20]."""
-    n, channels, side, _ = pixels.shape
+    _, channels, side, _ = pixels.shape
     waves = _waves(side, pixels.device)
     # Brightness and the transform of rows at once: what is in memory is [n, side, side, 3].
     luma = torch.tensor(LUMA, device=pixels.device)
     columns = (waves[:, :, None] * luma).reshape(SIDE, side * channels)
-    rows = pixels.permute(0, 2, 3, 1).reshape(n * side, side * channels).to(torch.float32)
-    return waves @ (rows @ columns.T).reshape(n, side, SIDE)
+    rows = pixels.permute(0, 2, 3, 1).flatten(2)
+    # A few at a time: a CPU's kernel zeroes the memory of larger blocks anew for each call.
+    count = _AT_ONCE if pixels.device.type == "cpu" else max(1, len(rows))
+    return torch.cat([waves @ (some.to(torch.float32) @ columns.T) for some in torch.split(rows, count)])
 
 
 @cache

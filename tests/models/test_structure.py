@@ -53,6 +53,13 @@ def test_a_sign_is_that_of_its_coefficient(pictures: list[Image.Image]) -> None:
     assert np.mean(np.abs(rows[:, :SIGNS]) > 0.01) > 0.95
 
 
+def test_a_sign_counts_by_the_inverse_of_its_frequency(pictures: list[Image.Image]) -> None:
+    rows = structure(pixels_of(pictures))[:, :SIGNS].abs()
+    places = sorted((y * y + x * x) ** 0.5 for y in range(20) for x in range(20))[1 : SIGNS + 1]
+    counted = rows.amax(dim=0) ** 2 * torch.tensor(places)
+    assert counted.max() / counted.min() < 1.4
+
+
 @pytest.mark.parametrize(
     ("edit", "least"),
     [
