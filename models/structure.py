@@ -27,7 +27,7 @@ SIDE = 20
 """Frequencies of a row and of a column, of which the lowest are taken."""
 
 SOFTNESS = 0.05
-"""A coefficient of so many times the root mean square is half a sign."""
+"""A coefficient of so many times the root mean square is 0.7 of a sign."""
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601."""
@@ -72,11 +72,7 @@ def structure(pixels: torch.Tensor) -> torch.Tensor:
 
 def _amplitudes(pixels: torch.Tensor) -> torch.Tensor:
     """Of the waves of a cosine transform (DCT-II) of the brightness, in grey levels, float32 [n, 20, 20]."""
-    _, channels, side, _ = pixels.shape
-    waves = _waves(side, pixels.device)
-    # Brightness and the transform of rows at once: what is in memory is [n, side, side, 3].
-    luma = torch.tensor(LUMA, device=pixels.device)
-    columns = (waves[:, :, None] * luma).reshape(SIDE, side * channels)
+    waves, columns = _waves(pixels.shape[-1], pixels.device)
     rows = pixels.permute(0, 2, 3, 1).flatten(2)
     # A few at a time: a CPU's kernel zeroes the memory of larger blocks anew for each call.
     count = _AT_ONCE if pixels.device.type == "cpu" else max(1, len(rows))
@@ -84,12 +80,18 @@ def _amplitudes(pixels: torch.Tensor) -> torch.Tensor:
 
 
 @cache
-def _waves(side: int, device: torch.device) -> torch.Tensor:
-    """Float32 [20, side]: a picture's mean, and twice its mean product with a wave."""
+def _waves(side: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float32 [20, side], a column's mean and its mean products with waves; the same of rows of colours.
+
+    The second, [20, side * 3], gives brightness and transform at once: pixels lie in memory as
+    [n, side, side, 3].
+    """
     places = (torch.arange(side, dtype=torch.float64) + 0.5) * math.pi / side
     waves = torch.cos(torch.arange(SIDE, dtype=torch.float64)[:, None] * places) * math.sqrt(2)
     waves[0] = 1
-    return (waves / side).to(device, torch.float32)
+    of_columns = (waves / side).to(device, torch.float32)
+    of_rows = of_columns[:, :, None] * torch.tensor(LUMA, device=device)
+    return of_columns, of_rows.flatten(1)
 
 
 @cache
