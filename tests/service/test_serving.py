@@ -213,8 +213,8 @@ def test_a_server_that_only_matches_is_small_and_loads_no_model(tmp_path: Path) 
 
 # -- stopping --------------------------------------------------------------------------------------
 
-SLOW = {"records": [record(np.ascontiguousarray(picture(seed=1).repeat(16, 0).repeat(16, 1)))] * 10}
-"""Some seconds of work."""
+SLOW = {"records": [record(np.ascontiguousarray(picture(seed=1).repeat(16, 0).repeat(16, 1)))] * 30}
+"""Seconds of work, also for a fast machine."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

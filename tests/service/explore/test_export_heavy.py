@@ -104,7 +104,10 @@ def test_an_export_outlives_its_server(
         happens(lambda: part.exists() and part.stat().st_size > 3 * ORIGINAL_BYTES)
         first.server.process.send_signal(how)
         first.server.process.wait(timeout=30)
-        assert not target.exists() and part.exists() == (how is signal.SIGKILL)
+        if how is signal.SIGKILL:
+            assert part.exists() and not target.exists()
+        else:  # A server that is asked to end may still end the export, and leaves nothing half done.
+            assert not part.exists()
     with serve() as second:
         state = finished(second.client, second.dataset, task)
         assert state["entities_count"] == ORIGINALS and state["result_message"] is None
