@@ -2,8 +2,9 @@
 
 Cut codes into m = r // (t + 1) + 1 parts. Two codes that differ by more than t bits in every part differ by
 m (t + 1) > r bits or more, so each pair within r bits is within t bits in some part (pigeonhole; Norouzi,
-Punjani and Fleet, Fast exact search in Hamming space with multi-index hashing, PAMI 2014). Codes of one
-value in a part are a bucket; a bucket is compared with those whose values differ by at most t bits.
+Punjani and Fleet, Fast exact search in Hamming space with multi-index hashing, PAMI 2014). Where that is
+more than r + 1, the last parts need to agree in all but t - 1 bits only. Codes of one value in a part are a
+bucket; a bucket is compared with those whose values differ by at most t bits.
 
 Large buckets are compared as tiles, each at the cost of a few calls. Rows of small ones are looked up: for
 each mask of at most t bits, all of them at once meet the rows whose value differs by that mask.
@@ -13,7 +14,7 @@ How much all that saves depends on the codes: `cheapest_parts` counts on a sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, combinations
@@ -29,6 +30,8 @@ from twinlens.engine.codes import (
     Looking,
     Rows,
     Side,
+    Words,
+    joined,
     near_pairs,
     packed_words,
     verified,
@@ -43,12 +46,16 @@ _SAMPLE_ROWS = 4096
 _SAMPLE_PARTS = 5
 _BUCKET_COSTS = 400_000
 """Words that are compared in the time that a bucket takes beside its comparisons, measured."""
-_LOOKUP_COST, _MEETING_COST = 8.0, 20.0
+_LOOKUP_COST, _MEETING_COST = 8.0, 12.0
 """Of looking up one row with one mask, and of comparing a pair that so meets, likewise."""
 _MASK_COSTS = 100_000
 """Of the calls that look up all rows with one mask, beside what they do for each row."""
 _SMALL_BUCKET = 1 << 15
 """Pairs up to which a bucket is looked up."""
+_LOOKED_UP = 1 << 16
+"""Rows that are looked up at a time."""
+_FEW_ROWS = 256
+"""Of so few, all pairs that are left are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,14 @@ class Parts:
     tolerance: int
     width: int
 
-    @property
-    def masks(self) -> Rows:
-        """What two values of a part within the tolerance differ by, 0 first."""
-        chosen = (bits for n in range(self.tolerance + 1) for bits in combinations(range(self.width), n))
+    def tolerances(self, radius: int) -> list[int]:
+        """Of each part, -1 where it need not be looked at: with one more bit in each, pairs are too far."""
+        spare = min(self.count, self.count * (self.tolerance + 1) - radius - 1)
+        return [self.tolerance] * (self.count - spare) + [self.tolerance - 1] * spare
+
+    def masks(self, tolerance: int) -> Rows:
+        """What two values of a part within a tolerance differ by, 0 first."""
+        chosen = (bits for n in range(tolerance + 1) for bits in combinations(range(self.width), n))
         return np.array([sum(1 << bit for bit in bits) for bits in chosen], np.int64)
 
     def keys(self, codes: Codes, parts: range) -> Keys:
@@ -122,10 +133,12 @@ def cheapest_parts(
         count = radius // (tolerance + 1) + 1
         for width in _WIDTHS:
             parts = Parts(count, tolerance, width)
-            lookups = count * len(parts.masks) * (_MASK_COSTS + half * _LOOKUP_COST * len(left))
+            masks = sum(len(parts.masks(each)) for each in parts.tolerances(radius))
+            lookups = masks * (_MASK_COSTS + half * _LOOKUP_COST * len(left))
             # What already costs too much by its buckets and its lookups alone need not be counted.
             if count * width <= bits and min(count * _BUCKET_COSTS * stripes, lookups) < least:
                 pairs, buckets = _work(parts, *samples, (len(left), len(right)))
+                pairs *= masks / (count * len(parts.masks(tolerance)))
                 tiles = half * pair_cost * pairs + _BUCKET_COSTS * buckets * stripes
                 cost = min(tiles, lookups + half * _MEETING_COST * pairs)
                 best, least = (parts, cost) if cost < least else (best, least)
@@ -139,7 +152,7 @@ def _work(parts: Parts, left: Codes, right: Codes, sizes: tuple[int, int]) -> tu
     buckets, share = 0.0, 0.0
     for left_keys, right_keys in zip(parts.keys(left, counted), parts.keys(right, counted), strict=True):
         here, there = (np.bincount(keys, minlength=values) for keys in (left_keys, right_keys))
-        near = sum(there[np.arange(values) ^ mask] for mask in parts.masks)
+        near = sum(there[np.arange(values) ^ mask] for mask in parts.masks(parts.tolerance))
         # A sampled row meets itself, which says nothing of the others. A bucket is compared with all of
         # itself, with others once.
         met = int(here @ near)
@@ -176,6 +189,31 @@ class _Buckets:
         return np.diff(self.start)
 
 
+@dataclass(frozen=True, eq=False)
+class _Screened:
+    """Codes ordered by their value in one part.
+
+    Attributes:
+        words: uint64 [screened words, n].
+        rows: int64 [n].
+        keys: int64 [n], their values.
+        start: int64 [values + 1], where each value starts.
+    """
+
+    words: Words
+    rows: Rows
+    keys: Rows
+    start: Rows
+
+    @classmethod
+    def of(cls, side: Side, buckets: _Buckets, screen: int) -> _Screened:
+        words = side.words[:screen].take(buckets.rows, axis=1)
+        return cls(words, buckets.rows, buckets.keys[buckets.rows].astype(np.int64), buckets.start)
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> _Screened:
+        return _Screened(self.words[:, chosen], self.rows[chosen], self.keys[chosen], self.start)
+
+
 def _pairs_of_part(
     left: Side, right: Side, parts: Parts, part: int, looking: Looking, *, later: bool
 ) -> Iterator[HammingBlock]:
@@ -183,30 +221,38 @@ def _pairs_of_part(
 
     Of one side with itself, rows meet from the one with the lower value.
     """
-    values = 1 << parts.width
+    tolerances = parts.tolerances(looking.radius)
+    masks, values = parts.masks(tolerances[part]), 1 << parts.width
+    if not len(masks):
+        return
     ours = _Buckets.of(left.keys[part], values)
     theirs = ours if later else _Buckets.of(right.keys[part], values)
     sizes = theirs.sizes
-    met = sum(sizes[np.arange(values) ^ mask] for mask in parts.masks)
+    met = sum(sizes[np.arange(values) ^ mask] for mask in masks)
     is_large = ours.sizes * met > _SMALL_BUCKET
     tiles = (
         found
         for value in np.flatnonzero(is_large).tolist()
-        for found in _compared(left, right, ours, theirs, value, parts.masks, looking, later=later)
+        for found in _compared(left, right, ours, theirs, value, masks, looking, later=later)
     )
-    small = ours.rows[~is_large[ours.keys[ours.rows]]]
+    all_ours = _Screened.of(left, ours, looking.screen)
+    all_theirs = all_ours if later else _Screened.of(right, theirs, looking.screen)
+    small = all_ours[~is_large[all_ours.keys]]
     lookups = (
         found
-        for mask in parts.masks.tolist()
-        for found in _looked_up(left, right, small, ours.keys[small], theirs, mask, looking, later=later)
+        for mask in masks.tolist()
+        for found in _looked_up(small, all_theirs, sizes, mask, looking.radius, later=later)
     )
-    for found in chain(tiles, lookups):
+    exact = (
+        verified(left.words, right.words, found, looking.screen, looking.radius) for found in _joined(lookups)
+    )
+    for found in chain(tiles, exact):
         if later:
             # Rows of one value meet in both orders, those of two values in one.
             one_value = ours.keys[found.a] == ours.keys[found.b]
             found = _ordered(found[~one_value | (found.a < found.b)])
         if len(found):
-            yield found[~_met_before(left.keys, right.keys, found, part, parts.tolerance)]
+            yield found[~_met_before(left.keys, right.keys, found, tolerances[:part])]
 
 
 def _compared(
@@ -235,33 +281,38 @@ def _compared(
 
 
 def _looked_up(
-    left: Side,
-    right: Side,
-    rows: Rows,
-    keys: NDArray[np.uint16],
-    theirs: _Buckets,
-    mask: int,
-    looking: Looking,
-    *,
-    later: bool,
+    ours: _Screened, theirs: _Screened, sizes: Rows, mask: int, radius: int, *, later: bool
 ) -> Iterator[HammingBlock]:
-    """Near pairs of some rows, with their values, and the rows whose value differs by one mask."""
-    partners = keys ^ np.uint16(mask)
-    if later:
-        lower = partners >= keys
-        rows, partners = rows[lower], partners[lower]
-    start, stop = theirs.start[partners], theirs.start[partners + np.int64(1)]
-    up_to = np.cumsum(stop - start)
-    first = 0
-    while first < len(rows):
-        done = int(up_to[first - 1]) if first else 0
-        # At least one row at a time, however many it meets: a small bucket has few.
-        last = max(first + 1, int(np.searchsorted(up_to, done + BLOCK_PAIRS, "right")))
-        b = theirs.rows[_ranges(start[first:last], stop[first:last])]
-        a = np.repeat(rows[first:last], stop[first:last] - start[first:last])
-        pairs = HammingBlock(a, b, np.zeros(len(a), np.int32))
-        yield verified(left.words, right.words, pairs, 0, looking.radius)
-        first = last
+    """Pairs near in the screened words, of rows and those whose value differs by one mask.
+
+    Every row meets its first partner, those that have one more the second, and so on: no pair is written
+    down before it is compared. What a few rows with many partners have left is written down.
+    """
+    for first in range(0, len(ours.rows), _LOOKED_UP):
+        keys = ours.keys[first : first + _LOOKED_UP]
+        partners = keys ^ mask
+        # Of one side with itself from the lower value, that without the highest bit of the mask.
+        a = np.flatnonzero(partners >= keys) if later else np.arange(len(keys))
+        partners = partners.take(a)
+        left = sizes.take(partners)
+        meets = np.flatnonzero(left)
+        a, b, left = a.take(meets) + first, theirs.start.take(partners.take(meets)), left.take(meets)
+        while len(a) > _FEW_ROWS:
+            yield _near(ours, theirs, a, b, radius)
+            more = np.flatnonzero(left > 1)
+            a, b, left = a.take(more), b.take(more) + 1, left.take(more) - 1
+        # At least one row at a time: with buckets of more pairs than a block rows are not looked up.
+        for some in _runs(left, BLOCK_PAIRS):
+            partner = _ranges(b[some], b[some] + left[some])
+            yield _near(ours, theirs, np.repeat(a[some], left[some]), partner, radius)
+
+
+def _near(ours: _Screened, theirs: _Screened, a: Rows, b: Rows, radius: int) -> HammingBlock:
+    distance = np.bitwise_count(ours.words[0].take(a) ^ theirs.words[0].take(b))
+    for word, other in zip(ours.words[1:], theirs.words[1:], strict=True):
+        distance = distance + np.bitwise_count(word.take(a) ^ other.take(b)).astype(np.uint16)
+    near = np.flatnonzero(distance <= radius)
+    return HammingBlock(ours.rows[a[near]], theirs.rows[b[near]], distance[near].astype(np.int32))
 
 
 def _ordered(pairs: HammingBlock) -> HammingBlock:
@@ -276,7 +327,32 @@ def _ranges(start: Rows, stop: Rows) -> Rows:
     return np.repeat(start - (up_to - length), length) + np.arange(total)
 
 
-def _met_before(left: Keys, right: Keys, pairs: HammingBlock, part: int, tolerance: int) -> NDArray[np.bool_]:
-    differing = np.bitwise_count(left[:part, pairs.a] ^ right[:part, pairs.b])
-    met: NDArray[np.bool_] = (differing <= tolerance).any(axis=0)
+def _joined(blocks: Iterable[HammingBlock]) -> Iterator[HammingBlock]:
+    """The same pairs in fewer blocks, where those are small."""
+    held: list[HammingBlock] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += len(block)
+        if count > _LOOKED_UP:
+            yield joined(held)
+            held, count = [], 0
+    yield joined(held)
+
+
+def _runs(lengths: Rows, most: int) -> Iterator[slice]:
+    """Slices of rows whose lengths add up to `most`, or a single row."""
+    up_to = np.cumsum(lengths)
+    first = 0
+    while first < len(lengths):
+        done = int(up_to[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(up_to, done + most, "right")))
+        yield slice(first, last)
+        first = last
+
+
+def _met_before(left: Keys, right: Keys, pairs: HammingBlock, tolerances: list[int]) -> NDArray[np.bool_]:
+    met = np.zeros(len(pairs), np.bool_)
+    for part, tolerance in enumerate(tolerances):
+        met |= np.bitwise_count(left[part][pairs.a] ^ right[part][pairs.b]) <= tolerance
     return met

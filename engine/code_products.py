@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from twinlens.engine.codes import (
     HammingBlock,
+    Packing,
     Rows,
+    Sorted,
     Words,
     distances,
-    joined,
+    in_order,
     verified,
 )
 from twinlens.engine.row_codes import codes_are_exact
@@ -34,7 +36,6 @@ HEIGHT, _WIDTH = 512, 2048
 
 _GROUP = 8
 _WORD_BITS = 64
-_DISTANCE_BITS, _COLUMN_BITS = 17, 37
 _WORTH_PAIRS = 1 << 24
 _SAMPLE = 512
 _WORD_COST, _PASS_COST, _SURVIVOR_COST = 0.2, 0.1, 50.0
@@ -54,7 +55,7 @@ class Products:
 
     def strips(
         self, left: Words, right: Words, radius: int, rows: range, room: int, *, later: bool
-    ) -> Iterator[Callable[[], HammingBlock | None]]:
+    ) -> Iterator[Callable[[], Sorted | None]]:
         """What finds the near pairs of strips of left rows, sorted, in any number of threads.
 
         Args:
@@ -69,7 +70,7 @@ class Products:
 
         threads = torch.get_num_threads()
 
-        def found(row: int) -> HammingBlock | None:
+        def found(row: int) -> Sorted | None:
             with _one_core(threads):
                 strip = slice(row, min(row + rows.step, left.shape[1]))
                 return _pairs_of_strip(left, right, self.screen, radius, strip, room, later=later)
@@ -120,7 +121,7 @@ def _one_core(afterwards: int) -> Iterator[None]:
 
 def _pairs_of_strip(
     left: Words, right: Words, screen: int, radius: int, strip: slice, room: int, *, later: bool
-) -> HammingBlock | None:
+) -> Sorted | None:
     """Near pairs of a strip of left codes, tile by tile, sorted; None where there is no room."""
     import torch
 
@@ -128,7 +129,8 @@ def _pairs_of_strip(
     ours = _signs(left[:screen, strip], -(-height // _GROUP) * _GROUP)
     products = torch.empty((len(ours), _WIDTH), dtype=torch.int32)
     bits = _WORD_BITS * screen
-    held: list[HammingBlock] = []
+    packing = Packing.of(row, right.shape[1], radius)
+    held: list[Rows] = []
     for start in range(row if later else 0, right.shape[1], _WIDTH):
         theirs = right[:screen, start : start + _WIDTH]
         torch._int_mm(ours, _signs(theirs, _WIDTH).T, out=products)
@@ -139,11 +141,11 @@ def _pairs_of_strip(
         a, b = a[inside], b[inside]
         distance = (bits - products.numpy()[a, b]) >> 1
         near = verified(left, right, HammingBlock(a + row, b + start, distance), screen, radius)
-        held.append(near)
+        held.append(packing.pack(near))
         room -= len(near)
         if room < 0:
             return None
-    return _sorted(joined(held), row)
+    return Sorted(packing, in_order(held))
 
 
 def _reaching(products: Any, least: int) -> tuple[Rows, Rows]:
@@ -160,18 +162,6 @@ def _reaching(products: Any, least: int) -> tuple[Rows, Rows]:
     reaching = np.flatnonzero(groups.numpy()[group, :, column] >= least)
     found = reaching // _GROUP
     return group[found] * _GROUP + reaching - found * _GROUP, column[found]
-
-
-def _sorted(pairs: HammingBlock, first: int) -> HammingBlock:
-    """Pairs by a, then b: whole pairs as numbers, since NumPy sorts numbers faster than places.
-
-    A distance has at most 17 bits and a row of a strip, from its first one on, at most 9; 37 are left for b.
-    """
-    keys = (((pairs.a - first) << _COLUMN_BITS | pairs.b) << _DISTANCE_BITS) | pairs.distance
-    keys.sort()
-    distance = (keys & ((1 << _DISTANCE_BITS) - 1)).astype(np.int32)
-    keys >>= _DISTANCE_BITS
-    return HammingBlock((keys >> _COLUMN_BITS) + first, keys & ((1 << _COLUMN_BITS) - 1), distance)
 
 
 def _signs(words: Words, count: int) -> Any:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
-import numpy as np
-
 from twinlens.engine.code_parts import cheapest_parts
 from twinlens.engine.code_products import HEIGHT, Products, products_cost
 from twinlens.engine.code_weights import Weights, weights_cost
@@ -22,11 +20,14 @@ from twinlens.engine.codes import (
     Codes,
     HammingBlock,
     Looking,
+    Packing,
+    Rows,
     Side,
+    Sorted,
     Way,
     Words,
     expected_pairs,
-    joined,
+    in_order,
     near_pairs,
     packed_words,
     screen_words,
@@ -36,6 +37,9 @@ from twinlens.engine.pipeline import ordered_map
 
 _HELD_BLOCKS = 16
 """Blocks of pairs that may wait to be sorted."""
+
+_PACKED_BLOCKS = 48
+"""Likewise where each pair is one number, and so many, put side by side, take no more than those blocks."""
 
 _MOST_STRIPES = 64
 """In lower stripes there is too little to choose from: then pairs are so many that all are compared."""
@@ -68,26 +72,26 @@ def near_join(
     words = packed_words(left)
     other_words = words if later else packed_words(right)
     looking = Looking(radius, screen_words(words, other_words, radius))
-    room = _HELD_BLOCKS * block
+    room = _PACKED_BLOCKS * block
     stripes = stripes_for(expected_pairs(words, other_words, radius, later=later), room)
     way = cheapest_way(left, right, looking, stripes)
     ahead = threads + _WAIT
     row = 0
     with ThreadPoolExecutor(threads) as pool:
-        height = -(-len(left) // stripes)
-        sorted_pairs: Iterable[tuple[int, HammingBlock]] = ()
+        sorted_pairs: Iterable[tuple[int, Sorted]] = ()
         if isinstance(way, Products):
-            sorted_pairs = _strips(way, words, other_words, radius, room // ahead, pool, ahead, later=later)
+            most = _HELD_BLOCKS * block // ahead
+            sorted_pairs = _strips(way, words, other_words, radius, most, pool, ahead, later=later)
         elif way:
-            sorted_pairs = _stripes(way, left, right, looking, height, room, pool, ahead, later=later)
+            sorted_pairs = _stripes(way, left, right, looking, stripes, room, pool, ahead, later=later)
         for stop, found in sorted_pairs:
             row = stop
             yield from (found[start : start + block] for start in range(0, len(found), block))
         look = partial(_tile, words, other_words, looking, block, later)
         tiles = _tiles(row, len(left), len(right), block, later=later)
-        for _, found in ordered_map(pool, look, tiles, ahead=ahead):
-            if len(found):
-                yield found
+        for _, near in ordered_map(pool, look, tiles, ahead=ahead):
+            if len(near):
+                yield near
 
 
 def stripes_for(pairs: float, room: int) -> int:
@@ -121,7 +125,7 @@ def _strips(
     ahead: int,
     *,
     later: bool,
-) -> Iterator[tuple[int, HammingBlock]]:
+) -> Iterator[tuple[int, Sorted]]:
     """Sorted pairs of strips of left rows, and the row behind each; ends where they are too many."""
     row, height, count = 0, HEIGHT, left.shape[1]
     while row < count and height >= _LEAST_HEIGHT:
@@ -140,26 +144,38 @@ def _stripes(
     left: Codes,
     right: Codes,
     looking: Looking,
-    height: int,
+    stripes: int,
     room: int,
     pool: Executor,
     ahead: int,
     *,
     later: bool,
-) -> Iterator[tuple[int, HammingBlock]]:
+) -> Iterator[tuple[int, Sorted]]:
     """Sorted pairs of stripes of left rows, and the row behind each; ends where they are too many."""
     ours = way.side(left)
     theirs = ours if later else way.side(right)
     row = 0
-    while row < len(ours) and height * _MOST_STRIPES >= len(ours):
+    while row < len(ours) and stripes <= _MOST_STRIPES:
+        packing = Packing.of(row, len(right), looking.radius)
+        height = min(_height(len(ours), row, stripes, later=later), packing.most_rows)
         stripe = slice(row, min(row + height, len(ours)))
-        found = _pairs_of_stripe(way, ours, theirs, stripe, looking, room, pool, ahead, later=later)
+        found = _pairs_of_stripe(way, ours, theirs, stripe, looking, packing, room, pool, ahead, later=later)
         if found is None:
-            height //= 2
+            stripes *= 2
             continue
         row = stripe.stop
-        # No two pairs are the same, so any sort will do.
-        yield row, found[np.argsort(found.a * len(right) + found.b)]
+        yield row, Sorted.of(packing, found)
+
+
+def _height(rows: int, row: int, stripes: int, *, later: bool) -> int:
+    """Rows from a row on that have one in so many of all pairs, at least one.
+
+    Of one side with itself, a row meets what comes later: pairs are as the area of a triangle.
+    """
+    if not later:
+        return -(-rows // stripes)
+    ahead = rows - row
+    return max(1, math.ceil(ahead - math.sqrt(max(0.0, ahead**2 - rows**2 / stripes))))
 
 
 def _pairs_of_stripe(
@@ -168,34 +184,36 @@ def _pairs_of_stripe(
     right: Side,
     stripe: slice,
     looking: Looking,
+    packing: Packing,
     room: int,
     pool: Executor,
     ahead: int,
     *,
     later: bool,
-) -> HammingBlock | None:
-    """Pairs of a stripe in no order, None where they are more than there is room for."""
+) -> list[Rows] | None:
+    """Packed pairs of a stripe, each array sorted, None where they are more than there is room for."""
     ours, start = left[stripe], stripe.stop if later else 0
     jobs = [(job, start) for job in way.jobs(ours, right[start:], looking, later=False)]
     if later:
         jobs += [(job, stripe.start) for job in way.jobs(ours, ours, looking, later=True)]
 
-    def found(job: tuple[Callable[[], Iterator[HammingBlock]], int]) -> HammingBlock | None:
+    def found(job: tuple[Callable[[], Iterator[HammingBlock]], int]) -> Rows | None:
         look, start = job
-        return _held((each.moved(stripe.start, start) for each in look()), room)
+        held = _held((packing.pack(each.moved(stripe.start, start)) for each in look()), room)
+        return None if held is None else in_order(held)
 
     return _held((each for _, each in ordered_map(pool, found, jobs, ahead=ahead)), room)
 
 
-def _held(blocks: Iterable[HammingBlock | None], room: int) -> HammingBlock | None:
-    """All blocks as one, None where one is None or there is no room."""
-    held: list[HammingBlock] = []
-    for block in blocks:
-        if block is None or len(block) > room:
+def _held(found: Iterable[Rows | None], room: int) -> list[Rows] | None:
+    """All of what is found, None where something is None or there is no room."""
+    held: list[Rows] = []
+    for each in found:
+        if each is None or len(each) > room:
             return None
-        room -= len(block)
-        held.append(block)
-    return joined(held)
+        room -= len(each)
+        held.append(each)
+    return held
 
 
 def _tiles(row: int, rows: int, columns: int, block: int, *, later: bool) -> Iterator[tuple[int, int, int]]:

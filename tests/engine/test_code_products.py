@@ -34,7 +34,7 @@ def found_by(
     looks = products.strips(
         packed_words(left), packed_words(right), radius, range(0, len(left), height), 1 << 30, later=later
     )
-    return joined([found for look in looks if (found := look()) is not None])
+    return joined([found[:] for look in looks if (found := look()) is not None])
 
 
 @pytest.mark.parametrize("height", [512, 100])

@@ -10,12 +10,22 @@ import pytest
 from tests.near_pairs import brute, family, same, sorted_pairs
 from twinlens.engine.code_parts import Parts
 from twinlens.engine.code_weights import Weights
-from twinlens.engine.codes import Looking, Way, joined, packed_words, screen_words
+from twinlens.engine.codes import (
+    HammingBlock,
+    Looking,
+    Packing,
+    Sorted,
+    Way,
+    joined,
+    packed_words,
+    screen_words,
+)
 from twinlens.engine.hamming import join, self_join
 from twinlens.engine.near_codes import cheapest_way
 
 RADIUS = 11
 # 12 parts without a differing bit, 6 with one at most, 4 with two at most: each more than RADIUS allows.
+# Below it, some parts need not be looked at, or may differ by less.
 WAYS = pytest.mark.parametrize(
     "way",
     [Parts(12, 0, 4), Parts(6, 1, 9), Parts(6, 1, 10), Parts(4, 2, 16), Weights()],
@@ -30,13 +40,33 @@ def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @WAYS
+@pytest.mark.parametrize("radius", [RADIUS, RADIUS - 1, RADIUS - 3])
 @pytest.mark.parametrize("count", [0, 1, 2, 300])
-def test_each_way_finds_each_pair_of_a_set_once(rng: np.random.Generator, way: Way, count: int) -> None:
+def test_each_way_finds_each_pair_of_a_set_once(
+    rng: np.random.Generator, way: Way, count: int, radius: int
+) -> None:
     codes = family(rng, count)
     side = way.side(codes)
-    found = sorted_pairs(way, side, side, RADIUS, later=True)
-    assert same(found, brute(codes, codes, RADIUS, later=True))
+    found = sorted_pairs(way, side, side, radius, later=True)
+    assert same(found, brute(codes, codes, radius, later=True))
     assert len(found) > 20 or count < 300
+
+
+@pytest.mark.parametrize(
+    ("parts", "radius", "tolerances"),
+    [
+        (Parts(4, 2, 16), 11, [2, 2, 2, 2]),
+        (Parts(4, 2, 16), 10, [2, 2, 2, 1]),
+        (Parts(4, 2, 16), 3, [1, 1, 1, 1]),
+        (Parts(6, 0, 4), 3, [0, 0, 0, 0, -1, -1]),
+    ],
+)
+def test_parts_need_not_agree_in_more_than_the_radius_leaves(
+    parts: Parts, radius: int, tolerances: list[int]
+) -> None:
+    """With one differing bit more in each part, codes differ by more than the radius."""
+    assert parts.tolerances(radius) == tolerances
+    assert sum(tolerance + 1 for tolerance in tolerances) > radius
 
 
 @WAYS
@@ -57,6 +87,17 @@ def test_large_buckets_are_cut_into_tiles(rng: np.random.Generator, way: Way) ->
     side = way.side(codes)
     found = sorted_pairs(way, side, side, 0 if isinstance(way, Weights) else RADIUS, later=True)
     assert same(found, brute(codes, codes, 0 if isinstance(way, Weights) else RADIUS, later=True))
+
+
+@WAYS
+def test_a_row_meets_many(rng: np.random.Generator, way: Way) -> None:
+    """Thousands of one value in a part, and some whose value is next to it."""
+    codes = np.zeros((3000, 8), np.uint8)
+    codes[:, 7] = rng.integers(0, 16, 3000)
+    codes[::900, 0] = 1
+    left, right = codes[::900], codes[:-1]
+    found = sorted_pairs(way, way.side(left), way.side(right), RADIUS, later=False)
+    assert same(found, brute(left, right, RADIUS, later=False))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -92,3 +133,15 @@ def test_the_way_follows_the_codes(rng: np.random.Generator) -> None:
     assert cheapest_way(codes, codes, Looking(30, 1)) is None
     pictures = family(rng, 5000, 121)
     assert isinstance(cheapest_way(pictures, pictures, Looking(60, 4)), Weights)
+
+
+def test_pairs_as_numbers_keep_what_they_are() -> None:
+    """Also at the ends of what there is room for."""
+    packing = Packing.of(7, 1 << 30, 100)
+    a = np.array([7, 7, 8, 7 + packing.most_rows - 1])
+    b = np.array([0, (1 << 30) - 1, 5, (1 << 30) - 1])
+    pairs = HammingBlock(a, b, np.array([100, 0, 3, 100], np.int32))
+    packed = packing.pack(pairs)
+    assert (np.diff(packed) > 0).all() and packed.min() >= 0
+    assert same(packing.unpack(packed), pairs)
+    assert same(Sorted.of(packing, [packed[2:], packed[:2]])[:], pairs)
