@@ -114,6 +114,19 @@ _UNREAD = """FROM listed AS l
     WHERE i.id IS NULL AND (f.relative IS NULL OR :retry)"""
 
 
+LOOKS = np.dtype(
+    [
+        ("unit", np.int64),
+        ("contents", np.int64),
+        ("size", np.int64),
+        ("brightness", np.float32),
+        ("jpeg", np.bool_),
+    ]
+)
+"""A unit: how many different bytes its files are, and of one of them, where they are one: width and height as
+one number, mean brightness, and whether they are a JPEG."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of a dataset.
@@ -506,6 +519,23 @@ class Catalog:
         )
         return [self._record(row) for row in rows]
 
+    def images_of_unit(self, unit: int) -> list[ImageRecord]:
+        """The images of one unit, ordered by id."""
+        rows = self._db.execute(
+            f"SELECT {_RECORD} FROM images LEFT JOIN sources ON number = source WHERE unit = ? ORDER BY id",
+            (unit,),
+        )
+        return [self._record(row) for row in rows]
+
+    def looks(self) -> NDArray[np.void]:
+        """What the informative images of each unit look like, `LOOKS` [u], by unit."""
+        rows = self._db.execute(
+            "SELECT unit, count(DISTINCT digest), max(width) << 32 | max(height), max(brightness),"
+            " max(format = 'jpeg') FROM images"
+            " WHERE unit NOT NULL AND digest NOT NULL AND NOT low_information GROUP BY unit"
+        )
+        return np.fromiter(rows, LOOKS)
+
     def find(self, id_: str) -> ImageRecord | None:
         """The image of that id."""
         rows = self._db.execute(
@@ -594,16 +624,15 @@ class Catalog:
 
     def set_units(self, units: NDArray[np.int64]) -> None:
         """Write every image's unit: `units[row]`."""
-        rows = self._db.execute("SELECT row, unit FROM images").fetchall()
-        changed = [(int(units[row]), row) for row, unit in rows if unit != units[row]]
-        self._db.executemany("UPDATE images SET unit = ? WHERE row = ?", changed)
+        row, unit = self._numbers("SELECT row, ifnull(unit, -1) FROM images", 2)
+        changed = row[unit != units[row]]
+        pairs = zip(units[changed].tolist(), changed.tolist(), strict=True)
+        self._db.executemany("UPDATE images SET unit = ? WHERE row = ?", pairs)
 
     def informative_units(self) -> NDArray[np.int64]:
         """Units that at least one image with information belongs to, int64 [n]."""
-        rows = self._db.execute(
-            "SELECT DISTINCT unit FROM images WHERE unit NOT NULL AND NOT low_information"
-        ).fetchall()
-        return np.array(rows, dtype=np.int64).reshape(-1)
+        query = "SELECT DISTINCT unit FROM images WHERE unit NOT NULL AND NOT low_information"
+        return self._numbers(query, 1).ravel()
 
     def add_pairs(self, block: PairBlock) -> None:
         """Write pairs of units."""
@@ -642,8 +671,7 @@ class Catalog:
 
     def joined(self) -> NDArray[np.int64]:
         """Units whose pairs are complete, int64 [n], rising."""
-        rows = self._db.execute("SELECT unit FROM joined ORDER BY unit").fetchall()
-        return np.array(rows, dtype=np.int64).reshape(-1)
+        return self._numbers("SELECT unit FROM joined ORDER BY unit", 1).ravel()
 
     def set_nearest(
         self, units: NDArray[np.int64], others: NDArray[np.int64], similarity: NDArray[np.float64]
@@ -655,11 +683,10 @@ class Catalog:
 
     def nearest(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Joined units: int64 [n], their nearest others: int64 [n], -1 unknown, similarities: float64 [n]."""
-        rows = self._db.execute(
-            "SELECT unit, ifnull(nearest, -1), ifnull(millionths, 0) FROM joined ORDER BY unit"
+        units, others, millionths = self._numbers(
+            "SELECT unit, ifnull(nearest, -1), ifnull(millionths, 0) FROM joined ORDER BY unit", 3
         )
-        columns = np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 3)
-        return columns[:, 0], columns[:, 1], columns[:, 2] / 1e6
+        return units, others, millionths / 1e6
 
     # -- decisions ----------------------------------------------------------------------------
 
@@ -692,6 +719,11 @@ class Catalog:
         if _format(self._db) < _KEPT_SINCE:
             return []
         return [id_ for (id_,) in self._db.execute("SELECT id FROM kept ORDER BY id")]
+
+    def _numbers(self, query: str, columns: int) -> NDArray[np.int64]:
+        """What a query selects, int64 [columns, n], without a Python object for each row."""
+        rows = np.fromiter(self._db.execute(query), np.dtype((np.int64, (columns,))))
+        return np.ascontiguousarray(rows.T)
 
     def _number(self, query: str, parameters: Sequence[object] | Mapping[str, object]) -> int | None:
         value = self._db.execute(query, parameters).fetchone()[0]

@@ -600,7 +600,8 @@ class Dataset:
         """The search index, opened for the first search in a generation and kept for those that follow."""
         if self._searched is None or self._searched[0] is not snapshot:
             self._searched = None
-            self._searched = snapshot, search.open_index(snapshot, self.folder)
+            index = search.open_index(snapshot.rows, self.description.fingerprint, self.folder)
+            self._searched = snapshot, index
         return self._searched[1]
 
     @property
@@ -688,7 +689,7 @@ class Dataset:
         relations.update(self._catalog, rows, self.description, self._device, join, tell)
         establish_pixels(self._catalog, DecodeLimits(), usable_cores())
         progress(Progress("compare", 1, 1))
-        search.open_index(self.snapshot(), self.folder)
+        search.open_index(rows, self.description.fingerprint, self.folder)
         with self._catalog.transaction():
             # Written last: a run that was killed on the way compares again, an idle one does not.
             self._catalog.set_meta("related", self._catalog.meta("generation"))

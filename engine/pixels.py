@@ -8,8 +8,7 @@ pixel digest: black icons differ in nothing else, and what decoding drops cannot
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -43,6 +42,8 @@ _CHUNK = 256
 _MANY = -1
 _SIGNATURES_HELD = 16_384
 """Of images that were compared last, 512 bytes each."""
+_UNITS_HELD = 4096
+"""Whose images were compared last, a kilobyte for each image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +93,37 @@ def _remember(catalog: Catalog, found: list[tuple[bytes, bytes]]) -> None:
 
 def _wanted(catalog: Catalog) -> list[Content]:
     """Contents without a pixel digest that some other content may equal, as they are read fast."""
-    by_unit: dict[int, dict[bytes, Content]] = defaultdict(dict)
-    for image in catalog.images():
-        if image.unit is not None and image.digest is not None and not image.low_information:
-            by_unit[image.unit].setdefault(image.digest, Content(image, image.digest))
     wanted: dict[bytes, Content] = {}
+    contents_of = lru_cache(_UNITS_HELD)(partial(_contents, catalog))
     signature_of = lru_cache(_SIGNATURES_HELD)(partial(_signature, catalog))
-    for a, b in _candidates(catalog, by_unit):
+    for a, b in _candidates(catalog, contents_of):
         if _same_size(a, b) and _agree(signature_of(a.image.id), signature_of(b.image.id), _tolerance(a, b)):
             wanted |= {content.digest: content for content in (a, b) if content.image.pixel_digest is None}
     return sorted(wanted.values(), key=lambda content: reading_order(content.image.file))
 
 
+def _contents(catalog: Catalog, unit: int) -> list[Content]:
+    """Different bytes of the images of a unit, each with the first of these images."""
+    found: dict[bytes, Content] = {}
+    for image in catalog.images_of_unit(unit):
+        if image.digest is not None and not image.low_information:
+            found.setdefault(image.digest, Content(image, image.digest))
+    return list(found.values())
+
+
 def _candidates(
-    catalog: Catalog, by_unit: dict[int, dict[bytes, Content]]
+    catalog: Catalog, contents_of: Callable[[int], list[Content]]
 ) -> Iterator[tuple[Content, Content]]:
-    for contents in by_unit.values():
-        by_size = sorted(contents.values(), key=lambda content: (_size(content), content.image.id))
+    looks = catalog.looks()
+    for unit in looks["unit"][looks["contents"] > 1].tolist():
+        by_size = sorted(contents_of(unit), key=lambda content: (_size(content), content.image.id))
         yield from pairwise(by_size)
-    facts = _Facts.of_units(by_unit, int(catalog.meta("rows")))
+    facts = _Facts.of_units(looks, int(catalog.meta("rows")))
     for block in catalog.pairs(max(ROWS_AGREE, float(catalog.meta("kept_from")))):
         likely = facts.may_agree(block.a, block.b)
         for unit_a, unit_b in zip(block.a[likely].tolist(), block.b[likely].tolist(), strict=True):
-            for a in by_unit.get(unit_a, {}).values():
-                yield from ((a, b) for b in by_unit.get(unit_b, {}).values())
+            for a in contents_of(unit_a):
+                yield from ((a, b) for b in contents_of(unit_b))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,13 +141,12 @@ class _Facts:
     jpeg: NDArray[np.bool_]
 
     @classmethod
-    def of_units(cls, by_unit: dict[int, dict[bytes, Content]], rows: int) -> _Facts:
+    def of_units(cls, looks: NDArray[np.void], rows: int) -> _Facts:
         facts = cls(np.full(rows, _MANY, np.int64), np.zeros(rows, np.float32), np.zeros(rows, np.bool_))
-        for unit, contents in by_unit.items():
-            if len(contents) == 1:
-                (image,) = (content.image for content in contents.values())
-                facts.size[unit] = image.width << 32 | image.height
-                facts.brightness[unit], facts.jpeg[unit] = image.brightness, image.format == _JPEG
+        single = looks[looks["contents"] == 1]
+        facts.size[single["unit"]] = single["size"]
+        facts.brightness[single["unit"]] = single["brightness"]
+        facts.jpeg[single["unit"]] = single["jpeg"]
         return facts
 
     def may_agree(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:

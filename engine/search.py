@@ -30,19 +30,25 @@ def index_kind(rows: Rows) -> type[Index]:
     return FlatIndex if rows.size <= _EXACT_VALUES else InvertedIndex
 
 
-def open_index(snapshot: Snapshot, folder: Path) -> Index:
-    """The dataset's index, made or brought up to date where it is missing, damaged or behind."""
+def open_index(rows: Rows, fingerprint: str, folder: Path) -> Index:
+    """The dataset's index, made or brought up to date where it is missing, damaged or behind.
+
+    Args:
+        rows: all committed rows, float16 [rows, dim].
+        fingerprint: of the model that they come from.
+        folder: of the dataset.
+    """
     path = folder / INDEX_FILE
-    dim, fingerprint = snapshot.description.dim, snapshot.description.fingerprint
-    kind = index_kind(snapshot.rows)
+    dim = rows.shape[1]
+    kind = index_kind(rows)
     try:
         index = kind.load(path, dim, fingerprint)
     except DatasetCorrupt:
         index = kind(dim, fingerprint)
-    if len(index) > len(snapshot.rows):
+    if len(index) > len(rows):
         index = kind(dim, fingerprint)
-    if len(index) < len(snapshot.rows):
-        index.extend(snapshot.rows)
+    if len(index) < len(rows):
+        index.extend(rows)
         if is_writable(folder):
             with storage_errors(folder):
                 index.save(path)

@@ -68,7 +68,7 @@ class Generation:
     @cached_property
     def index(self) -> Index:
         """For searches."""
-        return search.open_index(self.snapshot, self.folder)
+        return search.open_index(self.snapshot.rows, self.snapshot.description.fingerprint, self.folder)
 
     def probe(self, id_: str) -> Probe:
         """An image, to be searched for."""

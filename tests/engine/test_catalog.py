@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.disks import read_only
@@ -179,3 +180,27 @@ def test_the_format_does_not_change_under_an_older_writer(tmp_path: Path) -> Non
             formats._migrate_unlocked(opener, folder)
         writer.execute("ROLLBACK")
     assert format_of(folder) == 1
+
+
+# -- what is asked of all images at once ---------------------------------------------------------------
+
+
+def test_looks_are_of_units_with_informative_images_of_known_bytes(tmp_path: Path) -> None:
+    """Rows 0 and 2 are a unit of different bytes, 1 and 3 one of a file and its copy; 4 and 5 say nothing."""
+    with closing(Catalog.create(tmp_path, {"rows": "6"})) as catalog:
+        catalog.source(tmp_path, tmp_path)
+        images = [replace(IMAGE, id=str(row), row=row, relative=b"%d" % row) for row in range(6)]
+        images[2] = replace(images[2], digest=b"others", width=400)
+        images[3] = replace(images[3], format="png")
+        images[1] = replace(images[1], format="png")
+        images[4] = replace(images[4], low_information=True)
+        images[5] = replace(images[5], digest=None)
+        with catalog.transaction():
+            catalog.add_images(images)
+            catalog.set_units(np.array([0, 1, 0, 1, 4, 5]))
+        looks = catalog.looks()
+        assert looks["unit"].tolist() == [0, 1]
+        assert looks["contents"].tolist() == [2, 1]
+        assert looks[1].tolist() == (1, 1, 40 << 32 | 30, 99.5, False)
+        assert [image.id for image in catalog.images_of_unit(1)] == ["1", "3"]
+        assert [image.unit for image in catalog.images()] == [0, 1, 0, 1, 4, 5]

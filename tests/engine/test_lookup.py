@@ -45,7 +45,12 @@ def test_identical_images_are_found_by_all_of_their_digest(data: Dataset) -> Non
 def test_a_set_without_files_has_no_identical_ones(data: Dataset) -> None:
     snapshot = data.snapshot()
     assert snapshot.lookup.identical(b"samesame", b"samesame") == set()
-    found = search.by_probe(snapshot, search.open_index(snapshot, data.folder), Probe(None, b"x" * 32), 3)
+    found = search.by_probe(
+        snapshot,
+        search.open_index(snapshot.rows, data.description.fingerprint, data.folder),
+        Probe(None, b"x" * 32),
+        3,
+    )
     assert found == []
 
 
@@ -60,12 +65,12 @@ def test_an_index_of_the_other_kind_is_made_anew(data: Dataset) -> None:
     other = InvertedIndex(16, data.description.fingerprint)
     other.extend(snapshot.rows)
     other.save(data.folder / search.INDEX_FILE)
-    assert isinstance(search.open_index(snapshot, data.folder), FlatIndex)
+    assert isinstance(search.open_index(snapshot.rows, data.description.fingerprint, data.folder), FlatIndex)
     assert FlatIndex.load(data.folder / search.INDEX_FILE, 16, data.description.fingerprint).kind == "flat"
 
 
 def test_a_dataset_says_how_much_its_searches_find(data: Dataset) -> None:
-    search.open_index(data.snapshot(), data.folder)
+    search.open_index(data.snapshot().rows, data.description.fingerprint, data.folder)
     assert data.search_recall == 1.0
     (data.folder / "index.json").unlink()
     assert data.search_recall is None

@@ -139,7 +139,7 @@ def test_a_file_of_the_dataset_is_its_row_and_needs_no_model(data: Dataset) -> N
         assert probe.vector is not None and stored.vector is not None
         assert np.array_equal(probe.vector, stored.vector)
         assert (probe.digest, probe.pixel_digest) == (stored.digest, stored.pixel_digest)
-    index = search.open_index(snapshot, data.folder)
+    index = search.open_index(snapshot.rows, data.description.fingerprint, data.folder)
     found = search.by_probe(snapshot, index, stored, 5)
     assert (found[0].id, found[0].similarity) == (image.id, 1.0)
     assert len(found) == 5
@@ -160,7 +160,7 @@ def test_another_file_is_embedded_and_its_path_named_where_it_is_broken(
 
 def test_an_image_as_a_probe_finds_what_it_finds_by_its_id_and_itself(data: Dataset) -> None:
     snapshot = data.copy_snapshot()
-    index = search.open_index(snapshot, data.folder)
+    index = search.open_index(snapshot.rows, data.description.fingerprint, data.folder)
     id_ = snapshot.images[2].id
     found = search.by_probe(snapshot, index, search.probe_id(snapshot, id_), 6)
     assert [found[0].id, *(each.id for each in search.by_id(snapshot, index, id_, 5))] == [
@@ -198,7 +198,7 @@ def test_nothing_is_like_an_image_that_shows_nothing(data: Dataset) -> None:
 
 def test_a_selection_is_searched_alone(data: Dataset) -> None:
     snapshot = data.copy_snapshot()
-    index = search.open_index(snapshot, data.folder)
+    index = search.open_index(snapshot.rows, data.description.fingerprint, data.folder)
     half = snapshot.select(np.arange(len(snapshot.images)) % 2 == 0)
     found = search.by_probe(half, index, search.probe_id(snapshot, snapshot.images[1].id), 20)
     assert {each.id for each in found} == {image.id for image in half.images}
