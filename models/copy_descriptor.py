@@ -145,8 +145,7 @@ class CopyNetwork(nn.Module):
 
     def maps(self, pixels: torch.Tensor) -> torch.Tensor:
         """The last feature maps of uint8 [n, 3, side, side], in the type of the later layers."""
-        scaled = (pixels.to(torch.float32) - 127.5) / 127.5
-        early: torch.Tensor = self.first(scaled.contiguous(memory_format=torch.channels_last))
+        early: torch.Tensor = self.first(efficientnet.scaled(pixels))
         late: torch.Tensor = self.rest(early.to(next(self.rest.parameters()).dtype))
         return late
 

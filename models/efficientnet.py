@@ -80,10 +80,7 @@ class EfficientNetEmbedder(TorchEmbedder):
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pooled features [n, 1280] of uint8 [n, 3, side, side]."""
-        scaled = (pixels.to(torch.float32) - 127.5) / 127.5
-        maps: torch.Tensor = self._rest(
-            self._first(scaled.to(memory_format=torch.channels_last)).to(self.dtype)
-        )
+        maps: torch.Tensor = self._rest(self._first(scaled(pixels)).to(self.dtype))
         return pooled(maps)
 
 
@@ -133,6 +130,11 @@ def build(path: Path) -> tuple[nn.Sequential, nn.Sequential]:
     first, rest = lite.layers()
     lite.load_unfolded(nn.Sequential(first, rest), state)
     return first.eval(), rest.eval()
+
+
+def scaled(pixels: torch.Tensor) -> torch.Tensor:
+    """What the first layer takes: float32 from -1 to 1, channels last, of uint8 [n, 3, side, side]."""
+    return ((pixels.to(torch.float32) - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
 
 
 def pooled(maps: torch.Tensor) -> torch.Tensor:

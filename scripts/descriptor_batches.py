@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from scripts.descriptor_edits import COLOURS, OVERLAYS, QUALITIES, SHAPES, Change, through_jpeg
 from scripts.descriptor_pictures import Pictures
@@ -30,6 +30,8 @@ LARGEST_EDITED = 300
 KINDS = ("shape", "colour", "overlay", "quality", "scene")
 KIND_CHANCES = (0.62, 0.42, 0.38, 0.42, 0.48)
 MOST_EDITS = 4
+_AHEAD = 3
+"""Batches of each process."""
 
 _T = TypeVar("_T")
 
@@ -75,6 +77,16 @@ class Steps(Dataset[Batch]):
                 copies.append(_square(edit(image, own, self.stranger, shared), side))
         return Batch(
             torch.tensor(ids), _stacked(plain), _stacked([square for copies in edited for square in copies])
+        )
+
+    def loaded(self, steps: range, workers: int) -> DataLoader[Batch]:
+        """The batches of some steps, one after the other, edited ahead by so many processes."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            prefetch_factor=_AHEAD if workers else None,
         )
 
     def stranger(self, chance: Random) -> Image.Image:

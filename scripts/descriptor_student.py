@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import interpolate, normalize
-from torch.utils.data import DataLoader
 
 from scripts.descriptor_batches import Batch, Steps
 from scripts.descriptor_losses import likeness, plain_found
@@ -40,6 +39,7 @@ from scripts.descriptor_training import (
 from scripts.descriptor_validation import network_embed, rows_of, validate
 from twinlens.engine.types import Embedder
 from twinlens.models.copy_descriptor import SIDE, CopyNetwork
+from twinlens.models.efficientnet import scaled
 from twinlens.models.lite import STAGES, Block, Convolution, Stage, layers
 
 ENDED = "evened out"
@@ -110,7 +110,7 @@ def slimmed(network: CopyNetwork, stages: Sequence[Stage], pixels: torch.Tensor)
     stem, *blocks, head = network.layers
     wanted = iter([block for block in nn.Sequential(*layers(stages)).modules() if isinstance(block, Block)])
     with torch.no_grad():
-        maps = stem(_scaled(pixels))
+        maps = stem(scaled(pixels))
         kept: list[nn.Module] = []
         for block, stays in _with_places(blocks, stages):
             if stays:
@@ -128,10 +128,6 @@ def _with_places(blocks: Sequence[nn.Module], stages: Sequence[Stage]) -> Iterat
             block = next(iterator)
             assert isinstance(block, Block)
             yield block, number < slim.blocks
-
-
-def _scaled(pixels: torch.Tensor) -> torch.Tensor:
-    return ((pixels.to(torch.float32) - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
 
 
 def _narrowed(block: Block, slim: Block, maps: torch.Tensor) -> Block:
@@ -172,13 +168,7 @@ def train_student(
     step: int = 0 if saved is None else saved["step"]
     network.train()
     steps = Steps(pictures, chosen, plan.size, (SIDE,), plan.seed)
-    batches = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=range(step, plan.steps),
-        num_workers=workers,
-        prefetch_factor=3 if workers else None,
-    )
+    batches = steps.loaded(range(step, plan.steps), workers)
     lesson = Lesson(plan, Kin(pictures), teacher, torch.from_numpy(chosen))
     with (folder / LOG).open("a") as log:
         if step == 0:

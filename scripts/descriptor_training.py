@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import normalize
-from torch.utils.data import DataLoader
 
 from scripts.descriptor_batches import Batch, Steps
 from scripts.descriptor_losses import contrast, likeness, spread
@@ -123,13 +122,7 @@ def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, wo
     state = _resumed(plan, network, folder)
     network.train()
     steps = Steps(pictures, chosen, plan.size, plan.sides, plan.seed)
-    batches = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=range(state.step, plan.steps),
-        num_workers=workers,
-        prefetch_factor=3 if workers else None,
-    )
+    batches = steps.loaded(range(state.step, plan.steps), workers)
     with (folder / LOG).open("a") as log:
         if state.step == 0:
             write(log, {"plan": asdict(plan), "pictures": len(chosen), "held out": len(tested)})

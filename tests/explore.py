@@ -240,10 +240,12 @@ def two_keys(home: Path) -> Iterator[tuple[NewKey, NewKey]]:
         yield store.create("ann"), store.create("bob")
 
 
+Running: TypeAlias = tuple[RunningServer, Client, Client]
+"""A server, and clients with the keys ann and bob."""
+
+
 @contextmanager
-def laboratory(
-    home: Path, *options: str, **settings: object
-) -> Iterator[tuple[RunningServer, Client, Client]]:
+def laboratory(home: Path, *options: str, **settings: object) -> Iterator[Running]:
     """A server with the keys ann and bob; options and settings as `running_server` takes them."""
     settings = {"model": "efficientnet_lite0", **settings}
     with (

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage.data
 import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
@@ -31,8 +30,6 @@ from twinlens.models.copy_descriptor import (
     with_constant,
 )
 
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "hubble_deep_field", "retina")
-
 
 @pytest.fixture(scope="module", params=[NAME, FAST_NAME])
 def embedder(request: pytest.FixtureRequest) -> Embedder:
@@ -40,8 +37,8 @@ def embedder(request: pytest.FixtureRequest) -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def photographs() -> list[Rgb]:
-    return [np.asarray(Image.fromarray(getattr(skimage.data, name)()).convert("RGB")) for name in PHOTOGRAPHS]
+def photographs(pictures: list[Image.Image]) -> list[Rgb]:
+    return [np.asarray(picture) for picture in pictures]
 
 
 def screenshot(image: Image.Image) -> Image.Image:

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import skimage.data
 import torch
 from PIL import Image
 
+from tests.models.squares import pixels_of
 from twinlens.engine.errors import InvalidValue
 from twinlens.models import copy_descriptor, load_model
-from twinlens.models.copy_descriptor import FAST_NAME, NAME, read_network, squashed
+from twinlens.models.copy_descriptor import FAST_NAME, NAME, read_network
 from twinlens.models.device import INT8, choose_precision, cpu_computes_int8
 from twinlens.models.quantised import PIXELS, QuantisedMaps, Scale, ranged
 
 NEEDS_INT8 = pytest.mark.skipif(not cpu_computes_int8(), reason="this CPU has no VNNI instructions")
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "hubble_deep_field", "retina")
-
-
-@pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
-    return [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in PHOTOGRAPHS]
-
-
-def pixels_of(pictures: list[Image.Image], side: int) -> torch.Tensor:
-    squares = np.stack([squashed(np.asarray(picture), side) for picture in pictures])
-    return torch.from_numpy(squares).permute(0, 3, 1, 2)
 
 
 def test_codes_reach_from_end_to_end_and_have_an_exact_zero() -> None:

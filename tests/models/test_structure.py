@@ -6,27 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import skimage.data
 import torch
 from PIL import Image, ImageFilter, ImageOps
 from scipy.fft import dctn
 
-from twinlens.models.copy_descriptor import squashed
+from tests.models.squares import pixels_of
 from twinlens.models.structure import DIM, PRODUCTS_SHARE, SIGNS, structure
 
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "hubble_deep_field", "retina")
+SIDE = 160
 
 Edit = Callable[[Image.Image], Image.Image]
-
-
-@pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
-    return [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in PHOTOGRAPHS]
-
-
-def pixels_of(pictures: list[Image.Image], side: int = 160) -> torch.Tensor:
-    squares = np.stack([squashed(np.asarray(picture), side) for picture in pictures])
-    return torch.from_numpy(squares).permute(0, 3, 1, 2)
 
 
 def cosines(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -34,7 +23,7 @@ def cosines(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def test_rows_have_unit_length_and_shares_that_are_known(pictures: list[Image.Image]) -> None:
-    rows = structure(pixels_of(pictures))
+    rows = structure(pixels_of(pictures, SIDE))
     assert rows.shape == (len(pictures), DIM) and rows.dtype == torch.float32
     assert torch.allclose(rows.norm(dim=1), torch.ones(len(rows)), atol=1e-5)
     assert torch.allclose(rows[:, SIGNS:].pow(2).sum(dim=1), torch.tensor(PRODUCTS_SHARE), atol=1e-5)
@@ -42,7 +31,7 @@ def test_rows_have_unit_length_and_shares_that_are_known(pictures: list[Image.Im
 
 def test_a_sign_is_that_of_its_coefficient(pictures: list[Image.Image]) -> None:
     """The lowest frequencies of the brightness, by their distance from zero; scipy transforms it."""
-    pixels = pixels_of(pictures)
+    pixels = pixels_of(pictures, SIDE)
     brightness = np.tensordot(pixels.numpy().astype(float), (0.299, 0.587, 0.114), axes=(1, 0))
     coefficients = dctn(brightness, axes=(1, 2))
     rows = structure(pixels).numpy()
@@ -54,7 +43,7 @@ def test_a_sign_is_that_of_its_coefficient(pictures: list[Image.Image]) -> None:
 
 
 def test_a_sign_counts_by_the_inverse_of_its_frequency(pictures: list[Image.Image]) -> None:
-    rows = structure(pixels_of(pictures))[:, :SIGNS].abs()
+    rows = structure(pixels_of(pictures, SIDE))[:, :SIGNS].abs()
     places = sorted((y * y + x * x) ** 0.5 for y in range(20) for x in range(20))[1 : SIGNS + 1]
     counted = rows.amax(dim=0) ** 2 * torch.tensor(places)
     assert counted.max() / counted.min() < 1.4
@@ -74,7 +63,10 @@ def test_a_sign_counts_by_the_inverse_of_its_frequency(pictures: list[Image.Imag
 def test_lost_detail_and_colour_leave_a_row_where_it_was(
     edit: Edit, least: float, pictures: list[Image.Image]
 ) -> None:
-    rows, edited = structure(pixels_of(pictures)), structure(pixels_of([edit(each) for each in pictures]))
+    rows, edited = (
+        structure(pixels_of(pictures, SIDE)),
+        structure(pixels_of([edit(each) for each in pictures], SIDE)),
+    )
     assert cosines(rows, edited).min() > least
 
 
@@ -82,15 +74,15 @@ def test_lost_detail_and_colour_leave_a_row_where_it_was(
     "edit", [ImageOps.mirror, ImageOps.flip, ImageOps.invert], ids=["mirrored", "flipped", "inverted"]
 )
 def test_products_stay_where_signs_turn(edit: Edit, pictures: list[Image.Image]) -> None:
-    pixels = pixels_of(pictures)
-    turned = pixels_of([edit(Image.fromarray(each.permute(1, 2, 0).numpy())) for each in pixels])
+    pixels = pixels_of(pictures, SIDE)
+    turned = pixels_of([edit(Image.fromarray(each.permute(1, 2, 0).numpy())) for each in pixels], SIDE)
     rows, after = structure(pixels), structure(turned)
     assert cosines(rows[:, SIGNS:], after[:, SIGNS:]).min() > 0.99
     assert cosines(rows[:, :SIGNS], after[:, :SIGNS]).max() < 0.4
 
 
 def test_strangers_have_little_in_common(pictures: list[Image.Image]) -> None:
-    rows = structure(pixels_of(pictures))
+    rows = structure(pixels_of(pictures, SIDE))
     strangers = (rows @ rows.T)[~torch.eye(len(pictures), dtype=torch.bool)]
     assert strangers.abs().max() < 0.35 and strangers.abs().mean() < 0.1
 
@@ -103,10 +95,10 @@ def test_one_brightness_has_no_structure_and_a_faint_edge_has() -> None:
 
 
 def test_a_smaller_square_gives_nearly_the_same_row(pictures: list[Image.Image]) -> None:
-    assert cosines(structure(pixels_of(pictures)), structure(pixels_of(pictures, 112))).min() > 0.95
+    assert cosines(structure(pixels_of(pictures, SIDE)), structure(pixels_of(pictures, 112))).min() > 0.95
 
 
 def test_a_row_does_not_depend_on_its_neighbours(pictures: list[Image.Image]) -> None:
-    pixels = pixels_of(pictures)
+    pixels = pixels_of(pictures, SIDE)
     alone = torch.cat([structure(pixels[place : place + 1]) for place in range(len(pixels))])
     assert torch.allclose(alone, structure(pixels), atol=1e-5)

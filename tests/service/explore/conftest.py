@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.brute_force import Stored, read_stored
-from tests.explore import Lab, laboratory
+from tests.explore import Client, Lab, Running, laboratory
 from tests.photographs import photographs, with_labels
+from tests.servers import RunningServer
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def stored(lab: Lab) -> Stored:
     """What is stored of those photographs."""
     return read_stored(lab.folder)
+
+
+# -- of modules that have a server of their own, in a fixture `running` -------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(running: Running) -> RunningServer:
+    return running[0]
+
+
+@pytest.fixture(scope="module")
+def ann(running: Running) -> Client:
+    return running[1]
+
+
+@pytest.fixture(scope="module")
+def bob(running: Running) -> Client:
+    return running[2]

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.explore import Client, laboratory, refusal
+from tests.explore import Client, Running, laboratory, refusal
 from tests.explore_life import a_tar_gz, a_zip, failures_of, files_below, images_of, jpeg, pictures, received
 from tests.servers import RunningServer
 
@@ -24,8 +24,8 @@ MAX_UNPACKED, MAX_MEMBERS = 24 * MIB, 100
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Client]]:
-    """A server of low limits with the key ann."""
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of low limits with the keys ann and bob."""
     folder = tmp_path_factory.mktemp("archives")
     limits = {
         "max_unpacked_bytes": MAX_UNPACKED,
@@ -33,19 +33,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningS
         "max_upload_file_bytes": 8 * MIB,
         "index_processes": 2,
     }
-    with laboratory(folder / "a" / "b" / "home", **limits) as (server, ann, _):
-        yield server, ann
-        assert [line for line in server.lines() if line["level"] == "error"] == []
-
-
-@pytest.fixture(scope="module")
-def server(running: tuple[RunningServer, Client]) -> RunningServer:
-    return running[0]
-
-
-@pytest.fixture(scope="module")
-def ann(running: tuple[RunningServer, Client]) -> Client:
-    return running[1]
+    with laboratory(folder / "a" / "b" / "home", **limits) as running:
+        yield running
+        assert [line for line in running[0].lines() if line["level"] == "error"] == []
 
 
 @pytest.fixture(scope="module")

@@ -8,31 +8,16 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.explore import Client, all_names, duplicates, labels, laboratory, refusal
+from tests.explore import Client, Running, all_names, duplicates, labels, laboratory, refusal
 from tests.explore_life import OpenRequest, a_tar_gz, a_zip, images_of, jpeg, pictures, received, states
 from tests.servers import RunningServer
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Client, Client]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with the keys ann and bob."""
     with laboratory(tmp_path_factory.mktemp("additions"), index_processes=1) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def server(running: tuple[RunningServer, Client, Client]) -> RunningServer:
-    return running[0]
-
-
-@pytest.fixture(scope="module")
-def ann(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[1]
-
-
-@pytest.fixture(scope="module")
-def bob(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[2]
 
 
 @pytest.fixture

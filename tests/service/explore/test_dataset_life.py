@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.explore import Client, all_names, done, labels, laboratory, refusal
+from tests.explore import Client, Running, all_names, done, labels, laboratory, refusal
 from tests.explore_life import (
     files_below,
     folder_of,
@@ -29,25 +29,10 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Client, Client]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with the keys ann and bob."""
     with laboratory(tmp_path_factory.mktemp("life"), index_processes=2) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def server(running: tuple[RunningServer, Client, Client]) -> RunningServer:
-    return running[0]
-
-
-@pytest.fixture(scope="module")
-def ann(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[1]
-
-
-@pytest.fixture(scope="module")
-def bob(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[2]
 
 
 @pytest.fixture(scope="module")

@@ -6,31 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.explore import Client, laboratory
+from tests.explore import Client, Running, laboratory
 from tests.explore_life import OpenRequest, images_of, jpeg, pictures, received, states, wait_for, workers
 from tests.servers import RunningServer
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Client, Client]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with the keys ann and bob."""
     with laboratory(tmp_path_factory.mktemp("transactions"), index_processes=1) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def server(running: tuple[RunningServer, Client, Client]) -> RunningServer:
-    return running[0]
-
-
-@pytest.fixture(scope="module")
-def ann(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[1]
-
-
-@pytest.fixture(scope="module")
-def bob(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[2]
 
 
 @pytest.fixture

