@@ -6,6 +6,7 @@ after what was done to it, so that a reader of the result sees what was found an
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 from collections.abc import Callable
@@ -104,4 +105,6 @@ def make_demo(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    make_demo(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="is made if it is not there")
+    make_demo(parser.parse_args().folder)

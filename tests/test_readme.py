@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +90,8 @@ def test_there_are_examples_for_the_shell_and_for_python() -> None:
 def test_a_dataset_is_made_and_asked_as_the_readme_says(folder: Path, tmp_path: Path) -> None:
     """The program first, then the commands of the shell on the dataset that it made."""
     by_language = {example.language: example for example in examples(DATASETS)}
-    key = KeyStore(tmp_path).create("curation")
+    with closing(KeyStore(tmp_path)) as keys:
+        key = keys.create("curation")
     given = {"API_KEY": key.api_key, "API_SECRET": key.api_secret, "JWT": jwt_of(key)}
     commands = {"python": [sys.executable, "-c"], "sh": ["bash", "-euo", "pipefail", "-c"]}
     with (

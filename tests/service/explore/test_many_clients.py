@@ -10,6 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,15 +64,16 @@ class World:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     home = tmp_path_factory.mktemp("home")
-    KeyStore(home).create("first of all")
+    with closing(KeyStore(home)) as keys:
+        keys.create("first of all")
     with running_server(home, model="efficientnet_lite0", index_processes=2) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def worlds(server: RunningServer) -> list[World]:
-    keys = KeyStore(server.home)
-    made = [World(keys.create(owner), owner) for owner in ("alice", "bob")]
+    with closing(KeyStore(server.home)) as keys:
+        made = [World(keys.create(owner), owner) for owner in ("alice", "bob")]
     for world in made:
         with Client(server.url, world.key) as client:
             for name in ("lasting", "passing"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -51,7 +52,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     weights = save_folder_of("twinlens-vit", folder / "weights")
     home, own = folder / "home", folder / "own"
     Dataset.from_vectors([OWN_ID], np.eye(1, 4), name="own-vectors", folder=own).close()
-    key = KeyStore(home).create("ann")
+    with closing(KeyStore(home)) as keys:
+        key = keys.create("ann")
     settings = {"model": f"local-dir:{weights}", "max_nearest": NEAREST, "device": "cpu"}
     with (
         running_server(home, "--dataset", str(own), "--owner", "ann", **settings) as server,
