@@ -127,7 +127,7 @@ class _Batch:
     digests: set[bytes] = field(default_factory=set)
     embedded: dict[bytes, int] = field(default_factory=dict)
     stored: dict[bytes, int] = field(default_factory=dict)
-    vectors: Future[Embeddings] | None = None
+    vectors: list[Future[Embeddings]] = field(default_factory=list)
 
 
 class Ingest:
@@ -336,7 +336,11 @@ class Ingest:
             elif not any(sight.digest in earlier.embedded for earlier in self._embedding):
                 batch.embedded[sight.digest] = len(prepared)
                 prepared.append(sight.prepared)
-        batch.vectors = pool.submit(embed_padded, self._embedder, prepared, self._shape)
+        # Call by call: what is left in the end is spread over all threads.
+        batch.vectors = [
+            pool.submit(embed_padded, self._embedder, prepared[start : start + self._shape], self._shape)
+            for start in range(0, len(prepared), self._shape)
+        ]
         self._embedding.append(batch)
         if len(self._embedding) >= _EMBEDDING_BATCHES:
             self._commit(self._embedding.popleft())
@@ -369,8 +373,9 @@ class Ingest:
 
     def _rows(self, batch: _Batch, committed: int) -> tuple[Rows, list[tuple[Listed, Sight]]]:
         """Rows of the batch, float16 [n, dim], and the images they belong to."""
-        assert batch.vectors is not None
-        vectors = batch.vectors.result().astype(np.float16)
+        embedded = (each.result() for each in batch.vectors)
+        nothing = np.empty((0, self._vectors.dim), np.float16)
+        vectors = np.concatenate([nothing, *embedded]).astype(np.float16)
         stored = self._vectors.rows(committed)
         rows: list[Rows] = []
         sound: list[tuple[Listed, Sight]] = []

@@ -45,7 +45,7 @@ MEMORY_IMAGE = (320, 240)
 MEMORY_MODEL = "twinlens_copy512"
 DECODED_TOGETHER = 16
 VIEWED_EACH = 500
-CLIP_IMAGES = 600
+CLIP_IMAGES = 1200
 """Of a slow model, fewer images take as long."""
 
 
