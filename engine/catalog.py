@@ -32,6 +32,7 @@ from twinlens.engine.errors import (
 )
 from twinlens.engine.join import PairBlock
 from twinlens.engine.linkage import lowest_micro
+from twinlens.engine.similarity import MICRO, spans
 from twinlens.engine.storage import is_writable, storage_errors
 
 MIGRATIONS: tuple[str, ...] = (
@@ -97,6 +98,9 @@ MIGRATIONS: tuple[str, ...] = (
     "CREATE TABLE kept (id TEXT PRIMARY KEY) WITHOUT ROWID;",
 )
 """What makes format n + 1 out of format n; no statement holds a semicolon."""
+
+_ROWS_AT_ONCE = 65_536
+"""Rows of a table that are objects at a time."""
 
 _KEPT_SINCE = 2
 """The format that first has the table of kept images."""
@@ -637,8 +641,10 @@ class Catalog:
     def add_pairs(self, block: PairBlock) -> None:
         """Write pairs of units."""
         millionths = np.rint(block.similarity * 1e6).astype(np.int64)
-        rows = zip(block.a.tolist(), block.b.tolist(), millionths.tolist(), strict=True)
-        self._db.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?)", rows)
+        for span in spans(0, len(millionths), _ROWS_AT_ONCE):
+            columns = (block.a[span], block.b[span], millionths[span])
+            rows = zip(*(column.tolist() for column in columns), strict=True)
+            self._db.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?)", rows)
 
     def drop_pairs_below(self, similarity: float) -> None:
         """Forget pairs below a similarity."""
@@ -646,16 +652,20 @@ class Catalog:
 
     def nth_similarity(self, n: int) -> float:
         """Similarity of the n-th most similar pair that is kept, counted from 0."""
-        millionths = self._number(
-            "SELECT millionths FROM pairs ORDER BY millionths DESC LIMIT 1 OFFSET ?", (n,)
-        )
-        return (millionths or 0) / 1e6
+        # Counted, since SQLite would sort them all.
+        counts = np.zeros(MICRO + 1, np.int64)
+        rows = self._db.execute("SELECT millionths FROM pairs")
+        while chunk := rows.fetchmany(_ROWS_AT_ONCE):
+            counts += np.bincount(np.array(chunk, np.int64).ravel(), minlength=len(counts))
+        at_or_above = counts[::-1].cumsum()
+        similarity: float = max(0, MICRO - int(np.searchsorted(at_or_above, n, "right"))) / MICRO
+        return similarity
 
     def count_pairs(self) -> int:
         """How many pairs of units are kept."""
         return self._number("SELECT count(*) FROM pairs", ()) or 0
 
-    def pairs(self, threshold: float, block: int = 65_536) -> Iterator[PairBlock]:
+    def pairs(self, threshold: float, block: int = _ROWS_AT_ONCE) -> Iterator[PairBlock]:
         """The pairs of units at or above a threshold, by (a, b), in blocks."""
         lowest = lowest_micro(threshold)
         rows = self._db.execute(

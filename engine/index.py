@@ -25,7 +25,7 @@ from twinlens.engine.similarity import Mask, Numbers, Rows, Units, pairwise, spa
 FORMAT_VERSION = 3
 _SPARE = 16
 _BLOCK = 2**20
-_ROWS_AT_ONCE = 16_384
+_ROWS_AT_ONCE = 2048
 
 
 class Index(ABC):

@@ -24,6 +24,7 @@ from twinlens.engine.catalog import MIGRATIONS, Catalog, NewImage
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import DatasetLocked, FormatTooNew
 from twinlens.engine.ingest import IngestReport
+from twinlens.engine.join import PairBlock
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "format_1"
 MANIFEST = json.loads((GOLDEN / "MANIFEST.json").read_text())
@@ -204,3 +205,13 @@ def test_looks_are_of_units_with_informative_images_of_known_bytes(tmp_path: Pat
         assert looks[1].tolist() == (1, 1, 40 << 32 | 30, 99.5, False)
         assert [image.id for image in catalog.images_of_unit(1)] == ["1", "3"]
         assert [image.unit for image in catalog.images()] == [0, 1, 0, 1, 4, 5]
+
+
+def test_the_nth_similarity_is_counted_from_the_most_similar_pair(tmp_path: Path) -> None:
+    """Two pairs are equally similar; behind the last pair there is none."""
+    similarity = np.array([0.9, 0.85, 1.0, 0.9, 0.8])
+    with closing(Catalog.create(tmp_path, {})) as catalog:
+        with catalog.transaction():
+            catalog.add_pairs(PairBlock(np.arange(5), np.arange(5) + 5, similarity))
+        assert [catalog.nth_similarity(n) for n in range(6)] == [1.0, 0.9, 0.9, 0.85, 0.8, 0.0]
+        assert catalog.count_pairs() == 5
