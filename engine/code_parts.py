@@ -334,7 +334,7 @@ def _joined(blocks: Iterable[HammingBlock]) -> Iterator[HammingBlock]:
     for block in blocks:
         held.append(block)
         count += len(block)
-        if count > _LOOKED_UP:
+        if count >= BLOCK_PAIRS:
             yield joined(held)
             held, count = [], 0
     yield joined(held)
