@@ -518,18 +518,11 @@ class Catalog:
 
     def images(self) -> list[ImageRecord]:
         """All images, ordered by id."""
-        rows = self._db.execute(
-            f"SELECT {_RECORD} FROM images LEFT JOIN sources ON number = source ORDER BY id"
-        )
-        return [self._record(row) for row in rows]
+        return self._records("ORDER BY id")
 
     def images_of_unit(self, unit: int) -> list[ImageRecord]:
         """The images of one unit, ordered by id."""
-        rows = self._db.execute(
-            f"SELECT {_RECORD} FROM images LEFT JOIN sources ON number = source WHERE unit = ? ORDER BY id",
-            (unit,),
-        )
-        return [self._record(row) for row in rows]
+        return self._records("WHERE unit = ? ORDER BY id", unit)
 
     def looks(self) -> NDArray[np.void]:
         """What the informative images of each unit look like, `LOOKS` [u], by unit."""
@@ -542,10 +535,7 @@ class Catalog:
 
     def find(self, id_: str) -> ImageRecord | None:
         """The image of that id."""
-        rows = self._db.execute(
-            f"SELECT {_RECORD} FROM images LEFT JOIN sources ON number = source WHERE id = ?", (id_,)
-        )
-        return None if (row := rows.fetchone()) is None else self._record(row)
+        return next(iter(self._records("WHERE id = ?", id_)), None)
 
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
         """The row of each image that is there."""
@@ -612,6 +602,12 @@ class Catalog:
         """Write packed hashes: (id, bmh1, phash)."""
         written = ((bmh1, phash, id_) for id_, bmh1, phash in hashes)
         self._db.executemany("UPDATE images SET bmh1 = ?, phash = ? WHERE id = ?", written)
+
+    def _records(self, clauses: str, *parameters: object) -> list[ImageRecord]:
+        rows = self._db.execute(
+            f"SELECT {_RECORD} FROM images LEFT JOIN sources ON number = source {clauses}", parameters
+        )
+        return [self._record(row) for row in rows]
 
     def _record(self, row: Sequence[Any]) -> ImageRecord:
         id_, place, unit, root, relative, *facts, low_information, location = row

@@ -14,10 +14,11 @@ How much all that saves depends on the codes: `cheapest_parts` counts on a sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, combinations
+from math import comb
 from typing import TypeAlias
 
 import numpy as np
@@ -36,6 +37,7 @@ from twinlens.engine.codes import (
     packed_words,
     verified,
 )
+from twinlens.engine.pipeline import lots
 
 Keys: TypeAlias = NDArray[np.uint16]
 """uint16 [parts, n], the value of each part of each code."""
@@ -74,8 +76,18 @@ class Parts:
 
     def tolerances(self, radius: int) -> list[int]:
         """Of each part, -1 where it need not be looked at: with one more bit in each, pairs are too far."""
-        spare = min(self.count, self.count * (self.tolerance + 1) - radius - 1)
+        spare = self._spare(radius)
         return [self.tolerance] * (self.count - spare) + [self.tolerance - 1] * spare
+
+    def count_masks(self, radius: int) -> int:
+        """How many masks there are of all parts."""
+        # Those of so many bits as the tolerance are left out where it is one less.
+        last = comb(self.width, self.tolerance)
+        return self.count * len(self.masks(self.tolerance)) - self._spare(radius) * last
+
+    def _spare(self, radius: int) -> int:
+        """In how many parts one bit less may differ."""
+        return min(self.count, self.count * (self.tolerance + 1) - radius - 1)
 
     def masks(self, tolerance: int) -> Rows:
         """What two values of a part within a tolerance differ by, 0 first."""
@@ -133,7 +145,7 @@ def cheapest_parts(
         count = radius // (tolerance + 1) + 1
         for width in _WIDTHS:
             parts = Parts(count, tolerance, width)
-            masks = sum(len(parts.masks(each)) for each in parts.tolerances(radius))
+            masks = parts.count_masks(radius)
             lookups = masks * (_MASK_COSTS + half * _LOOKUP_COST * len(left))
             # What already costs too much by its buckets and its lookups alone need not be counted.
             if count * width <= bits and min(count * _BUCKET_COSTS * stripes, lookups) < least:
@@ -244,7 +256,8 @@ def _pairs_of_part(
         for found in _looked_up(small, all_theirs, sizes, mask, looking.radius, later=later)
     )
     exact = (
-        verified(left.words, right.words, found, looking.screen, looking.radius) for found in _joined(lookups)
+        verified(left.words, right.words, joined(lot), looking.screen, looking.radius)
+        for lot in lots(lookups, BLOCK_PAIRS)
     )
     for found in chain(tiles, exact):
         if later:
@@ -325,19 +338,6 @@ def _ranges(start: Rows, stop: Rows) -> Rows:
     up_to = np.cumsum(length)
     total = int(up_to[-1]) if len(up_to) else 0
     return np.repeat(start - (up_to - length), length) + np.arange(total)
-
-
-def _joined(blocks: Iterable[HammingBlock]) -> Iterator[HammingBlock]:
-    """The same pairs in fewer blocks, where those are small."""
-    held: list[HammingBlock] = []
-    count = 0
-    for block in blocks:
-        held.append(block)
-        count += len(block)
-        if count >= BLOCK_PAIRS:
-            yield joined(held)
-            held, count = [], 0
-    yield joined(held)
 
 
 def _runs(lengths: Rows, most: int) -> Iterator[slice]:

@@ -123,11 +123,6 @@ class Sorted:
     packing: Packing
     packed: Rows
 
-    @classmethod
-    def of(cls, packing: Packing, packed: Sequence[Rows]) -> Sorted:
-        """Packed pairs in no order, none twice; fastest where each array is sorted already."""
-        return cls(packing, in_order(packed, runs=True))
-
     def __len__(self) -> int:
         return len(self.packed)
 

@@ -69,6 +69,7 @@ def near_join(
         later: both are the same codes; only pairs a < b.
     """
     threads = threads or usable_cores()
+    radius = min(radius, 8 * left.shape[1])  # Codes differ in no more bits than they have.
     words = packed_words(left)
     other_words = words if later else packed_words(right)
     looking = Looking(radius, screen_words(words, other_words, radius))
@@ -164,7 +165,7 @@ def _stripes(
             stripes *= 2
             continue
         row = stripe.stop
-        yield row, Sorted.of(packing, found)
+        yield row, Sorted(packing, in_order(found, runs=True))
 
 
 def _height(rows: int, row: int, stripes: int, *, later: bool) -> int:

@@ -1,14 +1,15 @@
-"""An ordered parallel map that never runs far ahead of whoever reads it."""
+"""An ordered parallel map that never runs far ahead of whoever reads it, and small things put together."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Piece = TypeVar("Piece", bound=Sized)
 
 
 def ordered_map(
@@ -32,3 +33,17 @@ def ordered_map(
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+def lots(pieces: Iterable[Piece], least: int) -> Iterator[list[Piece]]:
+    """The same pieces, as many together as make up a length of `least`; the last ones may be shorter."""
+    held: list[Piece] = []
+    length = 0
+    for piece in pieces:
+        held.append(piece)
+        length += len(piece)
+        if length >= least:
+            yield held
+            held, length = [], 0
+    if held:
+        yield held

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO, TypeAlias
 
+from twinlens.engine.pipeline import lots
 from twinlens.service.explore.export_items import SCHEMA_VERSION, ExportInfo, IssueEntry, MediaItem, counted
 from twinlens.service.table import finite, shown
 
@@ -156,14 +157,4 @@ def _csv_line(*cells: str) -> bytes:
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes in fewer pieces."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= _PIECE_BYTES:
-            yield b"".join(held)
-            held.clear()
-            size = 0
-    if held:
-        yield b"".join(held)
+    return (b"".join(lot) for lot in lots(pieces, _PIECE_BYTES))

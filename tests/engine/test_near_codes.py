@@ -16,6 +16,7 @@ from twinlens.engine.codes import (
     Packing,
     Sorted,
     Way,
+    in_order,
     joined,
     packed_words,
     screen_words,
@@ -66,6 +67,7 @@ def test_parts_need_not_agree_in_more_than_the_radius_leaves(
 ) -> None:
     """With one differing bit more in each part, codes differ by more than the radius."""
     assert parts.tolerances(radius) == tolerances
+    assert parts.count_masks(radius) == sum(len(parts.masks(tolerance)) for tolerance in tolerances)
     assert sum(tolerance + 1 for tolerance in tolerances) > radius
 
 
@@ -144,4 +146,12 @@ def test_pairs_as_numbers_keep_what_they_are() -> None:
     packed = packing.pack(pairs)
     assert (np.diff(packed) > 0).all() and packed.min() >= 0
     assert same(packing.unpack(packed), pairs)
-    assert same(Sorted.of(packing, [packed[2:], packed[:2]])[:], pairs)
+    assert same(Sorted(packing, in_order([packed[2:], packed[:2]], runs=True))[:], pairs)
+
+
+@pytest.mark.parametrize("radius", [64, 65, 10**6, 1 << 62, 1 << 70])
+def test_a_radius_may_be_larger_than_codes_are_long(rng: np.random.Generator, radius: int) -> None:
+    codes = family(rng, 100)
+    found = joined(list(self_join(codes, radius)))
+    assert same(found, brute(codes, codes, 64, later=True))
+    assert len(found) == 100 * 99 // 2
