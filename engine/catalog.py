@@ -8,6 +8,7 @@ Similarities are stored as whole millionths, which is what they are rounded to.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import sys
@@ -587,6 +588,15 @@ class Catalog:
     def signatures(self) -> Iterator[tuple[str, bytes]]:
         """The 16 x 16 luma signatures of all images that have one, by id."""
         yield from self._db.execute("SELECT id, signature FROM images WHERE signature NOT NULL ORDER BY id")
+
+    def signatures_of_units(self, units: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
+        """The signature of an informative image of each of some units, where they have one."""
+        rows = self._db.execute(
+            "SELECT unit, signature FROM images WHERE unit IN (SELECT value FROM json_each(?))"
+            " AND signature NOT NULL AND digest NOT NULL AND NOT low_information GROUP BY unit",
+            (json.dumps(units.tolist()),),
+        )
+        yield from rows
 
     def set_pixel_digests(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
         """Write digests of decoded pixels: (byte digest, pixel digest)."""

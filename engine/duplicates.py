@@ -150,8 +150,8 @@ def group(
     lowest = _lowest_similarities(snapshot, found, threshold, linkage)
     weights = snapshot.units.weights
     outlines = [
-        Outline(units, int(weights[units].sum()), float(shown(similarity)))
-        for units, similarity in zip(found, lowest, strict=True)
+        Outline(units, int(weights[units].sum()), similarity)
+        for units, similarity in zip(found, shown(lowest).tolist(), strict=True)
     ]
     rest = np.full(len(snapshot.units), alone)
     rest[np.concatenate([np.empty(0, np.int64), *found])] = False
@@ -311,8 +311,8 @@ def _describe(
     return Cluster(
         cluster_id=cluster_id([member.id for member in members]),
         members=tuple(members),
-        min_similarity=float(shown(held.min_similarity)),
-        mean_similarity=float(shown(held.mean_similarity)),
+        min_similarity=held.min_similarity,
+        mean_similarity=held.mean_similarity,
         min_is_exact=held.exact,
         evidence=weakest,
         links_out=int((weights * hood.degree[units]).sum()) - 2 * held.within,

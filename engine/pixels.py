@@ -23,6 +23,8 @@ from twinlens.engine.decode import DecodeLimits, decode, read_bytes
 from twinlens.engine.errors import DecodeError
 from twinlens.engine.hashing import byte_digest, pixel_digest
 from twinlens.engine.pipeline import ordered_map
+from twinlens.engine.quality import SIGNATURE_BYTES
+from twinlens.engine.similarity import spans
 
 ROWS_AGREE = 0.9
 """Rows of images with identical pixels are at least this similar."""
@@ -44,6 +46,8 @@ _SIGNATURES_HELD = 16_384
 """Of images that were compared last, 512 bytes each."""
 _UNITS_HELD = 4096
 """Whose images were compared last, a kilobyte for each image."""
+_PAIRS_AT_ONCE = 4096
+"""Of units, whose signatures are compared together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,11 @@ def _candidates(
     facts = _Facts.of_units(looks, int(catalog.meta("rows")))
     for block in catalog.pairs(max(ROWS_AGREE, float(catalog.meta("kept_from")))):
         likely = facts.may_agree(block.a, block.b)
-        for unit_a, unit_b in zip(block.a[likely].tolist(), block.b[likely].tolist(), strict=True):
-            for a in contents_of(unit_a):
-                yield from ((a, b) for b in contents_of(unit_b))
+        some, others = block.a[likely], block.b[likely]
+        for span in spans(0, len(some), _PAIRS_AT_ONCE):
+            for unit_a, unit_b in facts.agreeing(catalog, some[span], others[span]):
+                for a in contents_of(unit_a):
+                    yield from ((a, b) for b in contents_of(unit_b))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,11 +158,31 @@ class _Facts:
     def may_agree(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which pairs of units a[k] and b[k] may have contents with the same pixels, bool [k]."""
         # Means differ by no more than what they are the means of.
-        tolerance = np.where(self.jpeg[a] & self.jpeg[b], JPEGS_AGREE, SIGNATURES_AGREE)
-        alike = np.abs(self.brightness[a] - self.brightness[b]) <= tolerance
-        several = (self.size[a] == _MANY) | (self.size[b] == _MANY)
-        likely: NDArray[np.bool_] = (self.size[a] == self.size[b]) & alike | several
+        alike = np.abs(self.brightness[a] - self.brightness[b]) <= self._tolerance(a, b)
+        likely: NDArray[np.bool_] = (self.size[a] == self.size[b]) & alike | self._several(a, b)
         return likely
+
+    def agreeing(
+        self, catalog: Catalog, a: NDArray[np.int64], b: NDArray[np.int64]
+    ) -> Iterator[tuple[int, int]]:
+        """The pairs of units a[k] and b[k] whose signatures agree, or are several, or are missing."""
+        units, place = np.unique(np.concatenate([a, b]), return_inverse=True)
+        levels = np.zeros((len(units), SIGNATURE_BYTES), np.int16)
+        known = np.zeros(len(units), np.bool_)
+        for unit, signature in catalog.signatures_of_units(units):
+            at = np.searchsorted(units, unit)
+            levels[at], known[at] = np.frombuffer(signature, np.uint8), True
+        first, second = place[: len(a)], place[len(a) :]
+        differ = np.abs(levels[first] - levels[second]).max(axis=1, initial=0) > self._tolerance(a, b)
+        ruled_out = differ & known[first] & known[second] & ~self._several(a, b)
+        return zip(a[~ruled_out].tolist(), b[~ruled_out].tolist(), strict=True)
+
+    def _tolerance(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.where(self.jpeg[a] & self.jpeg[b], JPEGS_AGREE, SIGNATURES_AGREE)
+
+    def _several(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+        several: NDArray[np.bool_] = (self.size[a] == _MANY) | (self.size[b] == _MANY)
+        return several
 
 
 def _size(content: Content) -> tuple[int, int]:

@@ -26,6 +26,7 @@ Blank scans with noise and shading stay below 6, a faint fog or a line of small 
 _SHARPNESS_SIDE = 224
 _CELLS = 56
 _SIGNATURE_SIDE = 16
+SIGNATURE_BYTES = _SIGNATURE_SIDE**2
 _SPECKS = 4
 _SHADING_WEIGHT = 0.4
 

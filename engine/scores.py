@@ -25,7 +25,7 @@ class Scores:
         values: float64 [n], u in [0, 1]; NaN for flat images without a twin.
         percentiles: float64 [n], in [0, 100]; NaN without a score.
         nearest: int64 [n], place of the most similar other image; -1 if there is none.
-        similarity: float64 [n], to it.
+        similarity: float64 [n] in [0, 1], to it.
     """
 
     values: NDArray[np.float64]
@@ -44,7 +44,7 @@ def score_places(snapshot: Snapshot) -> Scores:
         low_information=low_information,
         has_identical_twin=(other != _NOBODY) & low_information,
     )
-    return Scores(values, percentile(values), other, similarity)
+    return Scores(values, percentile(values), other, shown(similarity))
 
 
 def score_images(snapshot: Snapshot) -> list[Uniqueness]:
@@ -68,7 +68,7 @@ def _uniqueness(snapshot: Snapshot, place: int, scores: Scores) -> Uniqueness:
         percentile=float(scores.percentiles[place]) if scored else None,
         nearest_id=nearest.id if nearest else None,
         nearest_path=nearest.path if nearest else None,
-        nearest_similarity=float(shown(scores.similarity[place])) if nearest else None,
+        nearest_similarity=float(scores.similarity[place]) if nearest else None,
     )
 
 
