@@ -31,11 +31,11 @@ WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
 WEIGHTS_DIGEST = "8376fdc2be99ea28d50f4e718a231838e50c6e2ca3753935334d1a2a20d41f69"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "05f3f4bc3472a627fc5285e9a986f31dbdb2f6e1d1aec496b0e903fc6cf152ff"
+FAST_WEIGHTS_DIGEST = "ea93a811868699f32c574351814f89c4bcbba99a657daf38ce85609727ea27cf"
 
 RANGES = "ranges"
 
-SIDE, FAST_SIDE = 160, 112
+SIDE, FAST_SIDE = 160, 96
 TRAINED_DIM = 255
 ROW_DIM = TRAINED_DIM + structure.DIM
 DIM = ROW_DIM + 1
@@ -57,6 +57,7 @@ class Variant:
     """A network, how large it sees a picture, and how far its cosines are raised.
 
     Attributes:
+        revision: counts what changed its vectors.
         weights, digest: its file, and what `weights.digest` gives for it.
         stages: of its blocks.
         side: of the square, px.
@@ -65,6 +66,7 @@ class Variant:
         slope: by how much that falls as the crowd's cosine rises.
     """
 
+    revision: str
     weights: Path
     digest: str
     stages: Sequence[lite.Stage]
@@ -74,9 +76,9 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant(WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
+    NAME: Variant("5", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
     FAST_NAME: Variant(
-        FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "6", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
 }
 
@@ -87,7 +89,7 @@ def _description(
     variant = VARIANTS[name]
     return ModelDescription(
         name=name,
-        revision="5",
+        revision=variant.revision,
         dim=DIM,
         preprocess=json.dumps(
             {
@@ -116,7 +118,7 @@ def _description(
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
     NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.8, isolation=0.593),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.81, isolation=0.6),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.8, isolation=0.594),
 }
 
 
