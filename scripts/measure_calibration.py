@@ -46,6 +46,7 @@ from twinlens.engine.precision import SMALLEST_COLLECTION, reached
 from twinlens.engine.snapshot import Snapshot
 from twinlens.engine.specimens import LeftOut, Specimen, collect_specimens, read_picture
 from twinlens.engine.trial import SHARES, Collection, Trial
+from twinlens.models.registry import EMBEDDED
 from twinlens.service.wiring import create_dataset, has_dataset, open_dataset
 
 SEED = 20240811
@@ -244,12 +245,12 @@ def spread(values: Sequence[float | None]) -> str:
     return " / ".join(f"{math.floor(1000 * value) / 10:.1f}" for value in (min(known), float(np.mean(known))))
 
 
-def page(command: str, rows: Sequence[str], seeds: int) -> str:
+def page(command: str, model: str, rows: Sequence[str], seeds: int) -> str:
     return "\n".join(
         [
             "# Calibrated thresholds, tried",
             "",
-            f"Written by TwinLens {__version__}:",
+            f"Written by TwinLens {__version__}, model `{model}`:",
             "",
             f"    {command}",
             "",
@@ -275,7 +276,7 @@ def main() -> None:
     parser.add_argument("--originals", action="append", default=[], metavar="NAME")
     parser.add_argument("--images", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--model", default=EMBEDDED, help="a name of `twinlens models`")
     parser.add_argument("--work", type=Path, help="keep the datasets here")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -295,7 +296,7 @@ def main() -> None:
             print("\n".join(rows), flush=True)
     if arguments.out is not None:
         command = " ".join(["python scripts/measure_calibration.py", *sys.argv[1:]])
-        arguments.out.write_text(page(command, rows, arguments.seeds))
+        arguments.out.write_text(page(command, arguments.model, rows, arguments.seeds))
 
 
 if __name__ == "__main__":

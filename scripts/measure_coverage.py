@@ -1,6 +1,6 @@
 """Measure how well `--keep N` covers a collection, beside random choice and uniqueness order.
 
-    python -m scripts.measure_coverage FOLDER... [--out docs/coverage.md]
+    python -m scripts.measure_coverage FOLDER... [--model NAME] [--out docs/coverage.md]
 
 Collections are scikit-image's photographs with six edits of each, cuts of the same photographs, and what the
 folders hold. Coverage is measured here anew, from all similarities of the collection in float64, and must be
@@ -28,8 +28,8 @@ from scripts.make_demo import SEED, VARIANTS, photographs
 from twinlens import __version__, create_dataset
 from twinlens.engine.subset import choose_subset
 from twinlens.engine.units import Units
+from twinlens.models.registry import EMBEDDED
 
-MODEL = "efficientnet_lite0"
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)
 SEEDS = 20
 CUTS = 2000
@@ -81,12 +81,13 @@ class Collection:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER")
+    parser.add_argument("--model", default=EMBEDDED, help="a name of `twinlens models`")
     parser.add_argument("--out", type=Path, help="file to write beside standard output")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="twinlens-coverage-") as scratch:
         sources = list(collections(Path(scratch), options.folders))
-        found = [compare(title, folder, Path(scratch)) for title, folder in sources]
-    text = "\n".join(page(found, options.folders))
+        found = [compare(title, folder, Path(scratch), options.model) for title, folder in sources]
+    text = "\n".join(page(found, options.folders, options.model))
     print(text)
     if options.out is not None:
         options.out.write_text(text)
@@ -114,9 +115,9 @@ def save_edited(folder: Path) -> None:
             edit(image, chance).save(folder / f"{path.stem}-{name}.jpg", quality=chance.randint(60, 85))
 
 
-def compare(title: str, folder: Path, scratch: Path, seeds: int = SEEDS) -> Collection:
+def compare(title: str, folder: Path, scratch: Path, model: str, seeds: int = SEEDS) -> Collection:
     """Index a folder and choose from it in every way."""
-    with create_dataset(scratch / f"data of {title}", MODEL, namespace=title) as dataset:
+    with create_dataset(scratch / f"data of {title}", model, namespace=title) as dataset:
         dataset.add(folder)
         images = dataset.images()
         informative = np.flatnonzero([not image.low_information for image in images])
@@ -161,12 +162,12 @@ def coverage(similarity: NDArray[np.float64], informative: Places, chosen: Place
 # -- page --------------------------------------------------------------------------------------------
 
 
-def page(found: Sequence[Collection], folders: Sequence[Path]) -> Iterator[str]:
+def page(found: Sequence[Collection], folders: Sequence[Path], model: str) -> Iterator[str]:
     names = " ".join(folder.resolve().name for folder in folders)
     yield f"""\
 # How well `--keep N` covers a collection
 
-Written by TwinLens {__version__}, model `{MODEL}`:
+Written by TwinLens {__version__}, model `{model}`:
 
     python -m scripts.measure_coverage {names} --out docs/coverage.md
 

@@ -48,7 +48,9 @@ def test_runs_without_a_threshold_count_only_as_not_reached() -> None:
     )
     assert rows[1].startswith("| few, 60 | same images | 95% | 0 of 2 |  |")
     assert {row.count("|") for row in rows} == {10}
-    assert all(row in page("command", rows, 2) for row in rows) and "    command" in page("command", rows, 2)
+    assert all(row in page("command", "some-model", rows, 2) for row in rows) and "    command" in page(
+        "command", "some-model", rows, 2
+    )
 
 
 def test_thresholds_hold_on_edits_and_images_that_they_have_not_seen(tmp_path: Path) -> None:

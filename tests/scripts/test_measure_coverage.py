@@ -10,6 +10,7 @@ import pytest
 
 from scripts.cuts import save_cuts
 from scripts.measure_coverage import Collection, Compared, Reached, compare, coverage, page, save_edited
+from twinlens.models.registry import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +33,7 @@ def test_coverage_is_the_distance_of_the_worst_dropped_image() -> None:
 def test_the_best_is_better_than_both(random: tuple[float, float], unique: float, best: bool) -> None:
     row = Compared(5, Reached(0.3, 0.1), [Reached(each, 0.1) for each in random], Reached(unique, 0.1))
     assert row.best is best
-    text = "\n".join(page([Collection("Some", 10, 1, [row])], [Path("/x/package")]))
+    text = "\n".join(page([Collection("Some", 10, 1, [row])], [Path("/x/package")], "some-model"))
     assert ("| 5 | **0.300** |" in text) is best
     assert "10 images, 1 of them flat." in text and "measure_coverage package --out" in text
     assert ("in 1 of 1 rows." in text) is best and ("0 of 1 rows; not in: Some, N = 5." in text) is not best
@@ -40,7 +41,7 @@ def test_the_best_is_better_than_both(random: tuple[float, float], unique: float
 
 def test_a_small_run_measures_what_the_choice_reports(tmp_path: Path) -> None:
     save_cuts(tmp_path / "cuts", 60, (160, 120))
-    found = compare("cuts", tmp_path / "cuts", tmp_path, seeds=3)
+    found = compare("cuts", tmp_path / "cuts", tmp_path, EMBEDDED, seeds=3)
     assert found.images == 60 and [row.count for row in found.compared] == [1, 3, 6, 12, 24]
     assert all(len(row.random) == 3 for row in found.compared)
     reached = [row.plan.largest for row in found.compared]
