@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,15 +57,28 @@ class RunningServer:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-@contextmanager
-def running_server(home: Path, *options: str, **settings: object) -> Iterator[RunningServer]:
+def running_server(home: Path, *options: str, **settings: object) -> AbstractContextManager[RunningServer]:
     """Start `twinlens serve` with settings such as `max_records=10000`; stop it in the end."""
+    return _running([sys.executable], home, options, settings)
+
+
+def profiled_server(
+    profile: Path, home: Path, *options: str, **settings: object
+) -> AbstractContextManager[RunningServer]:
+    """The same under cProfile, which sees the main thread and writes a file when the server has ended."""
+    return _running([sys.executable, "-m", "cProfile", "-o", str(profile)], home, options, settings)
+
+
+@contextmanager
+def _running(
+    python: Sequence[str], home: Path, options: Sequence[str], settings: Mapping[str, object]
+) -> Iterator[RunningServer]:
     home.mkdir(parents=True, exist_ok=True)
     given = {f"TWINLENS_{name.upper()}": str(value) for name, value in settings.items()}
     ours = {name: value for name, value in os.environ.items() if not name.startswith("TWINLENS_")}
     log = home / "server.log"
     command = [
-        sys.executable,
+        *python,
         "-m",
         "twinlens.service",
         "serve",
