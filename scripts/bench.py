@@ -2,8 +2,8 @@
 
 Each part is a script of its own, which says what it measures: bench_ingest, bench_join, bench_hamming,
 bench_search, bench_queries, bench_leaks, bench_matching, bench_explore. Parts that were not asked for stay
-on the page, and so does what bench_folder.py, bench_quality.py and bench_limits.py wrote there. Figures are medians, and the
-things compared take turns.
+on the page, and so does what bench_folder.py, bench_quality.py and bench_limits.py wrote there. Figures are
+medians, and the things compared take turns.
 
 usage: python -m scripts.bench [--only PART ...] [--quick]
 """
