@@ -108,6 +108,8 @@ class CodedScreen:
         self._turn = (_rotation(dim) / self._step).astype(np.float32)
         self._turn_there = None if device == "cpu" else torch.from_numpy(self._turn).to(device)
         self._buffer = torch.empty(filled_up(block, GROUP) ** 2, dtype=torch.int32, device=device)
+        # What is freed beside blocks that stay is not found again: 49 blocks left 100 MB of holes.
+        self._scratch = [torch.empty((block, dim), dtype=torch.float32, device=device) for _ in range(2)]
 
     def load(self, rows: Rows, norms: NDArray[np.float64]) -> Codes:
         """Code a block of rows.
@@ -119,23 +121,28 @@ class CodedScreen:
         import torch
 
         n, dim = rows.shape
-        turned = self._turned(unit_tensor(rows, norms, self._device))
-        steps = turned.round().clamp_(-_STEPS, _STEPS)
         values = torch.zeros(
             (filled_up(n, GROUP), filled_up(dim, _MULTIPLE)), dtype=torch.int8, device=self._device
         )
+        turned, steps = self._turned(rows, norms)
         values[:n, :dim] = steps
         residual = torch.linalg.vector_norm(turned.sub_(steps), dim=1).cpu().numpy() * self._step
         return Codes(values, residual.astype(np.float64) * (1.001 + dim * _U) + _turning_error(dim))
 
-    def _turned(self, units: Array) -> Array:
-        """Coordinates in steps; in NumPy on a CPU, whose BLAS knows no reduced precision."""
+    def _turned(self, rows: Rows, norms: NDArray[np.float64]) -> tuple[Array, Array]:
+        """Coordinates in steps, and the nearest whole ones that there are; good until the next are asked for."""
         import torch
 
+        units, turned = (buffer[: len(rows)] for buffer in self._scratch)
+        units.copy_(torch.from_numpy(rows))
+        units /= torch.from_numpy(norms.astype(np.float32)).to(self._device)[:, None]
         if self._turn_there is None:
-            return torch.from_numpy(units.numpy() @ self._turn)
-        with full_precision():
-            return units @ self._turn_there
+            # In NumPy on a CPU, whose BLAS knows no reduced precision.
+            np.matmul(units.numpy(), self._turn, out=turned.numpy())
+        else:
+            with full_precision():
+                torch.matmul(units, self._turn_there, out=turned)
+        return turned, torch.round(turned, out=units).clamp_(-_STEPS, _STEPS)
 
     def product(self, a: Codes, b: Codes, n: int, m: int) -> CodedProduct:
         """Products of two coded blocks of n and m rows; a block with itself leaves out the diagonal."""
