@@ -130,7 +130,7 @@ class CodedScreen:
         return Codes(values, residual.astype(np.float64) * (1.001 + dim * _U) + _turning_error(dim))
 
     def _turned(self, rows: Rows, norms: NDArray[np.float64]) -> tuple[Array, Array]:
-        """Coordinates in steps, and the nearest whole ones that there are; good until the next are asked for."""
+        """Coordinates in steps, and the nearest whole ones there are; good until the next are asked for."""
         import torch
 
         units, turned = (buffer[: len(rows)] for buffer in self._scratch)
