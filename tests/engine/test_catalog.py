@@ -205,6 +205,7 @@ def test_looks_are_of_units_with_informative_images_of_known_bytes(tmp_path: Pat
         assert looks[1].tolist() == (1, 1, 40 << 32 | 30, 99.5, False)
         assert [image.id for image in catalog.images_of_unit(1)] == ["1", "3"]
         assert [image.unit for image in catalog.images()] == [0, 1, 0, 1, 4, 5]
+        assert dict(catalog.signatures_of_units(np.arange(6))) == {0: bytes(256), 1: bytes(256)}
 
 
 def test_the_nth_similarity_is_counted_from_the_most_similar_pair(tmp_path: Path) -> None:
