@@ -51,6 +51,7 @@ _ACCELERATOR_LOADED_BYTES = 1 << 30
 
 # Deciding a gathered pair costs about as much memory traffic as 64 pairs of a matrix product.
 _DENSE = 64
+_DENSE_ROWS = 256  # Of such a product at a time.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -263,6 +264,7 @@ def _meetings(side: _Side, old: Numbers, new: Numbers, size: int) -> Iterator[tu
             for left in side.blocks(numbers, size):
                 yield from ((left, right) for right in stay)
         yield from ((left, right) for place, right in enumerate(stay) for left in stay[: place + 1])
+        del stay  # Else it would be there until all of the next are loaded.
 
 
 def _cross_join(
@@ -274,6 +276,7 @@ def _cross_join(
             for left in stay:
                 for i, j, similarity in _decided(left, right, left.times(right), threshold):
                     yield PairBlock(left.numbers[i], right.numbers[j], similarity)
+        del stay
 
 
 def _tell(
@@ -328,10 +331,12 @@ class _Units:
 def _similarity_at(left: _Units, right: _Units, i: Numbers, j: Numbers) -> NDArray[np.float64]:
     """Similarity of row left[i[k]] to row right[j[k]], i ascending: float64 [k]."""
     strip = slice(int(i[0]), int(i[-1]) + 1)
-    if len(i) * _DENSE > (strip.stop - strip.start) * right.rows:
-        dense = similarities(left.at(strip), right.at(_ALL))
-        return dense[i - strip.start, j]
     similarity = np.empty(len(i))
+    if len(i) * _DENSE > (strip.stop - strip.start) * right.rows:
+        for rows in spans(strip.start, strip.stop, _DENSE_ROWS):
+            some = slice(*np.searchsorted(i, (rows.start, rows.stop)))
+            similarity[some] = similarities(left.at(rows), right.at(_ALL))[i[some] - rows.start, j[some]]
+        return similarity
     for span in spans(0, len(i), max(1, _PAIR_VALUES_AT_ONCE // left.dim)):
         similarity[span] = pairwise(left.at(i[span]), right.at(j[span]))
     return similarity

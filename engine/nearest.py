@@ -25,7 +25,7 @@ _NOBODY = np.iinfo(np.int64).max
 _ROWS_AT_ONCE = 512
 _COLUMNS_AT_ONCE = 4096
 _PAIR_VALUES_AT_ONCE = 1 << 17
-_RIVALS_KEPT, _RIVALS_OF_A_ROW = 1 << 20, 4
+_RIVALS_KEPT, _RIVALS_OF_A_ROW = 1 << 18, 2
 """So many rivals in all, or for each row, wait for floors to rise until the others are decided."""
 
 # Far above the error of a dot product in float64, and of 12 decimals, far below a millionth.
