@@ -47,7 +47,8 @@ _CLIPPED_AT = 4.0
 _SEED = 20240607
 GROUP = 64
 _MULTIPLE = 16
-_PAIRS_AT_ONCE = 1 << 20
+_PAIRS_AT_ONCE = 1 << 18
+_LOOKED_AT_ONCE = 1 << 20
 _LOOKED_AT_ONCE_ELSEWHERE = 1 << 24
 """Products of rows that can reach what is asked: to an accelerator, few take as long as many."""
 _NOWHERE = -(2**31)
@@ -184,7 +185,7 @@ class CodedProduct:
         self._row_slack = _slack(row_error, column_error.max(initial=0.0)) + rounding
         self._column_slack = _slack(column_error, row_error.max(initial=0.0)) + rounding
         on_cpu = products.device.type == "cpu"
-        self._looked_at_once = _PAIRS_AT_ONCE if on_cpu else _LOOKED_AT_ONCE_ELSEWHERE
+        self._looked_at_once = _LOOKED_AT_ONCE if on_cpu else _LOOKED_AT_ONCE_ELSEWHERE
         self._best_of_rows = products.amax(1)
         height, width = products.shape
         self._groups = products.view(height // GROUP, GROUP, width)
