@@ -169,7 +169,7 @@ def page(found: Sequence[Collection], folders: Sequence[Path], model: str) -> It
 
 Written by TwinLens {__version__}, model `{model}`:
 
-    python -m scripts.measure_coverage {names} --out docs/coverage.md
+    python -m scripts.measure_coverage {names} --model {model} --out docs/coverage.md
 
 Coverage is the largest distance, 1 - similarity, of a dropped image to the kept image most like it: how
 different from everything that is kept the worst covered image is. Less is better. `--keep N` is greedy
