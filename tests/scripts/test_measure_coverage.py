@@ -35,7 +35,9 @@ def test_the_best_is_better_than_both(random: tuple[float, float], unique: float
     assert row.best is best
     text = "\n".join(page([Collection("Some", 10, 1, [row])], [Path("/x/package")], "some-model"))
     assert ("| 5 | **0.300** |" in text) is best
-    assert "10 images, 1 of them flat." in text and "measure_coverage package --model some-model --out" in text
+    assert (
+        "10 images, 1 of them flat." in text and "measure_coverage package --model some-model --out" in text
+    )
     assert ("in 1 of 1 rows." in text) is best and ("0 of 1 rows; not in: Some, N = 5." in text) is not best
 
 
