@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.engine.row_codes import GROUP, CodedProduct, Codes, filled_up, leave_out, unit_tensor
+from twinlens.engine.row_codes import GROUP, Array, CodedProduct, Codes, filled_up, leave_out
 from twinlens.engine.screen import full_precision
 from twinlens.engine.similarity import Rows
 
@@ -62,7 +62,7 @@ class RoundedScreen:
         import torch
 
         n, dim = rows.shape
-        units = unit_tensor(rows, norms, self._device)
+        units = _unit_tensor(rows, norms, self._device)
         values = torch.zeros((filled_up(n, GROUP), dim), dtype=self._dtype, device=self._device)
         values[:n] = units
         residual = torch.linalg.vector_norm(units.sub_(values[:n].float()), dim=1).cpu().numpy()
@@ -99,3 +99,12 @@ def halves_are_summed_in_float32(device: str) -> bool:
 def _rounding(dim: int, roundoff: float) -> float:
     gamma = dim * _U / (1.0 - dim * _U)
     return (gamma + roundoff * (1.0 + gamma)) * _LARGEST
+
+
+def _unit_tensor(rows: Rows, norms: NDArray[np.float64], device: str) -> Array:
+    """Rows float16 [n, dim] divided by their norms, as a float32 tensor of their own on a device."""
+    import torch
+
+    units = torch.from_numpy(rows).to(device).to(torch.float32)
+    units /= torch.from_numpy(norms.astype(np.float32)).to(device)[:, None]
+    return units
