@@ -28,10 +28,10 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "8376fdc2be99ea28d50f4e718a231838e50c6e2ca3753935334d1a2a20d41f69"
+WEIGHTS_DIGEST = "bcf89abb80d2f72929fc7ef7acd8da2e61bb7647f23def1d2deca5ae45b6ae99"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "ea93a811868699f32c574351814f89c4bcbba99a657daf38ce85609727ea27cf"
+FAST_WEIGHTS_DIGEST = "b91e78fd03087a593794c2bee155bfa2ebb75726e3a740d41d44f307db44dcda"
 
 RANGES = "ranges"
 
@@ -76,9 +76,9 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant("5", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
+    NAME: Variant("7", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
     FAST_NAME: Variant(
-        "6", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "8", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
 }
 
@@ -118,7 +118,7 @@ def _description(
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
     NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.8, isolation=0.593),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.8, isolation=0.594),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.8, isolation=0.6),
 }
 
 

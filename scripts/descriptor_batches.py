@@ -27,6 +27,8 @@ HARD_SHARE = 0.5
 SHARED_SCENE = 0.35
 COPIES = 2
 LARGEST_EDITED = 300
+INNER = 0.7
+"""Of width and height."""
 KINDS = ("shape", "colour", "overlay", "quality", "scene")
 KIND_CHANCES = (0.62, 0.42, 0.38, 0.42, 0.48)
 MOST_EDITS = 4
@@ -44,11 +46,13 @@ class Batch:
         ids: int64 [n], which pictures.
         plain: uint8 [n, 3, side, side].
         edited: uint8 [COPIES * n, 3, side, side], the first copies of all, then the second ones.
+        inner: their inner parts, alike.
     """
 
     ids: torch.Tensor
     plain: torch.Tensor
     edited: torch.Tensor
+    inner: torch.Tensor
 
 
 class Steps(Dataset[Batch]):
@@ -67,16 +71,21 @@ class Steps(Dataset[Batch]):
         members = self._members(chance)
         ids = [int(self._chosen[member]) for member in members]
         scenes = [chance.getrandbits(48) if number % GROUP == 0 else 0 for number in range(len(ids))]
-        plain, edited = [], [[] for _ in range(COPIES)]  # type: list[NDArray[np.uint8]], list[list[NDArray[np.uint8]]]
+        plain: list[Image.Image] = []
+        edited: list[list[Image.Image]] = [[] for _ in range(COPIES)]
         for number, index in enumerate(ids):
             own = Random(f"{self._seed} step {step} {number}")
             image = self._pictures.image(index)
-            plain.append(_square(anchored(image, own), side))
+            plain.append(anchored(image, own))
             for copies in edited:
                 shared = scenes[number - number % GROUP] if own.random() < SHARED_SCENE else None
-                copies.append(_square(edit(image, own, self.stranger, shared), side))
+                copies.append(edit(image, own, self.stranger, shared))
+        all_edited = [image for copies in edited for image in copies]
         return Batch(
-            torch.tensor(ids), _stacked(plain), _stacked([square for copies in edited for square in copies])
+            ids=torch.tensor(ids),
+            plain=_squares(plain, side),
+            edited=_squares(all_edited, side),
+            inner=_squares([inner_part(image) for image in all_edited], side),
         )
 
     def loaded(self, steps: range, workers: int) -> DataLoader[Batch]:
@@ -165,9 +174,14 @@ def _drawn(weighted: Sequence[tuple[_T, float]], chance: Random) -> _T:
     return drawn
 
 
-def _square(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    return squashed(np.asarray(image), side)
+def inner_part(image: Image.Image) -> Image.Image:
+    """The inner part of a picture, as a closer look sees it."""
+    width, height = image.size
+    left, top = round(width * (1 - INNER) / 2), round(height * (1 - INNER) / 2)
+    return image.crop((left, top, max(left + 1, width - left), max(top + 1, height - top)))
 
 
-def _stacked(squares: list[NDArray[np.uint8]]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+def _squares(images: Sequence[Image.Image], side: int) -> torch.Tensor:
+    """Uint8 [n, 3, side, side]."""
+    squares = np.stack([squashed(np.asarray(image), side) for image in images])
+    return torch.from_numpy(squares).permute(0, 3, 1, 2)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import interpolate, normalize
 
-from scripts.descriptor_batches import Batch, Steps
+from scripts.descriptor_batches import Batch, Steps, inner_part
 from scripts.descriptor_losses import likeness, plain_found
 from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_training import (
@@ -43,6 +43,8 @@ from twinlens.models.efficientnet import scaled
 from twinlens.models.lite import STAGES, Block, Convolution, Stage, layers
 
 ENDED = "evened out"
+INNER_WEIGHT = 0.6
+"""Of what a teacher says of the inner part of a picture, beside the whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,23 +76,36 @@ class StudentPlan(Rates):
 
 
 class Teacher:
-    """What the copy descriptor says, without the constant that it appends."""
+    """What the copy descriptor says, without the constant that it appends.
+
+    It looks twice, at the whole picture and at the inner part of it, and gives the mean: what is true of both
+    holds for crops and for what stands in a frame.
+    """
 
     def __init__(self, embedder: Embedder, pictures: Pictures) -> None:
         self._embedder = embedder
         shown = (pictures.image(index) for index in range(len(pictures)))
         self.rows = torch.from_numpy(rows_of(self._rows_of_images, shown))
 
-    def rows_of(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Unit rows, float32 [n, 511], of uint8 [n, 3, 160, 160]."""
+    def rows_of(self, edited: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+        """Unit rows, float32 [n, 511], of two uint8 [n, 3, 160, 160]."""
+        return _both(self._seen(edited), self._seen(inner))
+
+    def _seen(self, pixels: torch.Tensor) -> torch.Tensor:
         squares = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         return _without_constant(self._embedder.embed_prepared(list(squares)))
 
     def _rows_of_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        rows: NDArray[np.float32] = _without_constant(
-            self._embedder.embed_images([np.asarray(image) for image in images])
-        ).numpy()
+        seen = [
+            _without_constant(self._embedder.embed_images([np.asarray(image) for image in shown]))
+            for shown in (images, [inner_part(image) for image in images])
+        ]
+        rows: NDArray[np.float32] = _both(*seen).numpy()
         return rows
+
+
+def _both(whole: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    return normalize(whole + INNER_WEIGHT * inner, dim=1)
 
 
 def _without_constant(vectors: NDArray[np.float32]) -> torch.Tensor:
@@ -214,7 +229,7 @@ class Lesson:
         losses = {
             "contrast": plain_found(plain, edited, memory, related, related_memory),
             "plain": _distance(plain, self.teacher.rows[batch.ids]),
-            "edited": _distance(edited, self.teacher.rows_of(batch.edited)),
+            "edited": _distance(edited, self.teacher.rows_of(batch.edited, batch.inner)),
             "kinship": self._kinship(batch.ids, plain),
         }
         total = (

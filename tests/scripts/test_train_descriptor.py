@@ -147,7 +147,8 @@ def test_a_step_depends_on_seed_and_number_alone(pictures: Pictures) -> None:
     chosen = np.arange(len(pictures))
     one, other = (Steps(pictures, chosen, 4, (64,), 1) for _ in range(2))
     first, again, next_step = one[3], other[3], one[4]
-    assert first.plain.shape == (4, 3, 64, 64) and first.edited.shape == (8, 3, 64, 64)
+    assert first.plain.shape == (4, 3, 64, 64)
+    assert first.edited.shape == first.inner.shape == (8, 3, 64, 64)
     assert torch.equal(first.ids, again.ids) and torch.equal(first.edited, again.edited)
     assert not torch.equal(first.edited, next_step.edited)
     assert len(set(first.ids.tolist())) == 4
