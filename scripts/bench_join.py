@@ -4,7 +4,7 @@ The vectors are drawn, not embedded: their spectrum is that which was measured o
 different pictures (those of the quality benchmark), a constant coordinate of 0.707 included, and one row in
 ten is a near copy of the row before it. Real collections have heavier tails: more pairs near a threshold.
 
-usage: python -m scripts.bench_join [--sizes N ...] [--rounds N] [--slice N] [--cells N] [--json FILE]
+usage: python -m scripts.bench_join [--sizes N ...] [--rounds N] [--slice N] [--cells N] [--whole N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slice", type=int, help="join the last 65,536 of so many vectors with all")
     parser.add_argument("--cells", type=int, help="join this many vectors by cells")
+    parser.add_argument("--whole", type=int, help="join this many vectors exactly, without a contender")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     figures = measure_joins(options.sizes, options.rounds, part_of=options.slice, by_cells=options.cells)
+    if options.whole is not None:
+        figures["whole"] = measure_whole(options.whole)
     print("\n".join([*join_section(figures), ""]))
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1))
@@ -157,6 +160,14 @@ def measure_slice(count: int) -> Figures:
     return {"vectors": count, "compared": compared, "seconds": seconds, "pairs": pairs, "whole": whole}
 
 
+def measure_whole(count: int) -> Figures:
+    """Join all vectors exactly."""
+    rows = vectors_like_real_ones(count)
+    start = time.perf_counter()
+    pairs = joined_pairs(rows)
+    return {"vectors": count, "seconds": time.perf_counter() - start, "pairs": pairs}
+
+
 def measure_cells(count: int) -> Figures:
     """Plan and join by cells."""
     rows = vectors_like_real_ones(count)
@@ -200,6 +211,12 @@ def join_section(figures: Figures) -> Iterator[str]:
             f"\nOf the exact join of {part['vectors']:,} vectors, {part['compared']:,} pairs (the last "
             f"{SLICE:,} with all) took {part['seconds']:.0f} s; all of it would take "
             f"{part['whole'] / 60:.0f} minutes."
+        )
+    if "whole" in figures:
+        whole = figures["whole"]
+        yield (
+            f"\nThe whole exact join of {whole['vectors']:,} vectors took {whole['seconds'] / 60:.1f} minutes "
+            f"for {whole['pairs']:,} pairs."
         )
     if "cells" in figures:
         cells = figures["cells"]
