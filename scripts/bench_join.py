@@ -4,7 +4,8 @@ The vectors are drawn, not embedded: their spectrum is that which was measured o
 different pictures (those of the quality benchmark), a constant coordinate of 0.707 included, and one row in
 ten is a near copy of the row before it. Real collections have heavier tails: more pairs near a threshold.
 
-usage: python -m scripts.bench_join [--sizes N ...] [--rounds N] [--slice N] [--cells N] [--whole N] [--json FILE]
+usage: python -m scripts.bench_join [--sizes N ...] [--rounds N] [--slice N] [--cells N] [--whole N]
+                                    [--json FILE]
 """
 
 from __future__ import annotations
@@ -215,8 +216,8 @@ def join_section(figures: Figures) -> Iterator[str]:
     if "whole" in figures:
         whole = figures["whole"]
         yield (
-            f"\nThe whole exact join of {whole['vectors']:,} vectors took {whole['seconds'] / 60:.1f} minutes "
-            f"for {whole['pairs']:,} pairs."
+            f"\nThe whole exact join of {whole['vectors']:,} vectors took {whole['seconds'] / 60:.1f} "
+            f"minutes for {whole['pairs']:,} pairs."
         )
     if "cells" in figures:
         cells = figures["cells"]
