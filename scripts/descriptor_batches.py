@@ -83,9 +83,9 @@ class Steps(Dataset[Batch]):
         all_edited = [image for copies in edited for image in copies]
         return Batch(
             ids=torch.tensor(ids),
-            plain=_squares(plain, side),
-            edited=_squares(all_edited, side),
-            inner=_squares([inner_part(image) for image in all_edited], side),
+            plain=squares_of(plain, side),
+            edited=squares_of(all_edited, side),
+            inner=squares_of([inner_part(image) for image in all_edited], side),
         )
 
     def loaded(self, steps: range, workers: int) -> DataLoader[Batch]:
@@ -181,7 +181,7 @@ def inner_part(image: Image.Image) -> Image.Image:
     return image.crop((left, top, max(left + 1, width - left), max(top + 1, height - top)))
 
 
-def _squares(images: Sequence[Image.Image], side: int) -> torch.Tensor:
-    """Uint8 [n, 3, side, side]."""
+def squares_of(images: Sequence[Image.Image], side: int) -> torch.Tensor:
+    """Whole pictures as a network takes them, uint8 [n, 3, side, side]."""
     squares = np.stack([squashed(np.asarray(image), side) for image in images])
     return torch.from_numpy(squares).permute(0, 3, 1, 2)

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from scripts.descriptor_batches import squares_of
 from scripts.descriptor_pictures import Pictures
-from twinlens.models.copy_descriptor import CopyNetwork, squashed
+from twinlens.models.copy_descriptor import CopyNetwork
 from twinlens.models.quantised import ranged
 
 PICTURES, BATCH = 256, 16
@@ -30,10 +31,8 @@ def measured_ranges(
     with torch.inference_mode(), _watched(modules, found):
         for side in sides:
             for start in range(0, len(shown), BATCH):
-                squares = [
-                    squashed(np.asarray(pictures.image(i)), side) for i in shown[start : start + BATCH]
-                ]
-                network.maps(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+                images = [pictures.image(index) for index in shown[start : start + BATCH]]
+                network.maps(squares_of(images, side))
     return found
 
 

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scripts.descriptor_batches import edit
+from scripts.descriptor_batches import edit, squares_of
 from scripts.descriptor_pictures import Pictures
-from twinlens.models.copy_descriptor import squashed
 
 Embed = Callable[[Sequence[Image.Image]], NDArray[np.float32]]
 Rows = NDArray[np.float32]
@@ -97,9 +96,8 @@ def network_embed(network: Callable[[torch.Tensor], torch.Tensor], side: int) ->
     """Rows of a network that takes uint8 [n, 3, side, side]."""
 
     def embed(images: Sequence[Image.Image]) -> Rows:
-        squares = np.stack([squashed(np.asarray(image), side) for image in images])
         with torch.inference_mode():
-            rows: Rows = network(torch.from_numpy(squares).permute(0, 3, 1, 2)).numpy()
+            rows: Rows = network(squares_of(images, side)).numpy()
         return rows
 
     return embed

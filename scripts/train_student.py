@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scripts.descriptor_batches import squares_of
 from scripts.descriptor_pictures import Pictures, composition
 from scripts.descriptor_student import StudentPlan, Teacher, shrunk, slimmed, train_student
 from scripts.descriptor_training import LOG
 from scripts.train_descriptor import add_arguments, export, finished, keep_freed_memory, pictures_of
 from twinlens.models import copy_descriptor, lite, load_model
-from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork, read_network, squashed
+from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork, read_network
 
 PLAN = StudentPlan(steps=1200, side=FAST_SIDE, seed=5, whitening=0.25)
 
@@ -54,8 +55,7 @@ def begun(plan: StudentPlan, pictures: Pictures) -> CopyNetwork:
     """The student before its training."""
     network, _ = read_network(copy_descriptor.WEIGHTS, copy_descriptor.WEIGHTS_DIGEST)
     shown = range(0, len(pictures), max(1, len(pictures) // COUNTED))
-    squares = np.stack([squashed(np.asarray(pictures.image(index)), SIDE) for index in shown])
-    pixels = shrunk(torch.from_numpy(squares).permute(0, 3, 1, 2), plan.side)
+    pixels = shrunk(squares_of([pictures.image(index) for index in shown], SIDE), plan.side)
     return slimmed(network, lite.SLIM_STAGES, pixels).to(memory_format=torch.channels_last)
 
 

@@ -25,6 +25,7 @@ from scripts.descriptor_student import (
 from scripts.descriptor_training import CHECKPOINT, LOG, Kin, optimizer_for
 from scripts.train_descriptor import as_embedder, export, finished
 from scripts.train_student import begun
+from tests.models.squares import pixels_of
 from twinlens.models import load_model
 from twinlens.models.copy_descriptor import (
     FAST_SIDE,
@@ -33,7 +34,6 @@ from twinlens.models.copy_descriptor import (
     WEIGHTS,
     CopyNetwork,
     read_network,
-    squashed,
 )
 from twinlens.models.lite import SLIM_STAGES, STAGES, Block, Convolution
 
@@ -52,18 +52,13 @@ def teacher(pictures: Pictures) -> Teacher:
 @pytest.fixture(scope="module")
 def squares(pictures: Pictures) -> torch.Tensor:
     """All pictures, uint8 [n, 3, 160, 160]."""
-    return stacked([pictures.image(index) for index in range(len(pictures))])
+    return pixels_of([pictures.image(index) for index in range(len(pictures))], SIDE)
 
 
 @pytest.fixture(scope="module")
 def inner(pictures: Pictures) -> torch.Tensor:
     """Their inner parts, alike."""
-    return stacked([inner_part(pictures.image(index)) for index in range(len(pictures))])
-
-
-def stacked(images: list[Image.Image]) -> torch.Tensor:
-    shown = [squashed(np.asarray(image), SIDE) for image in images]
-    return torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
+    return pixels_of([inner_part(pictures.image(index)) for index in range(len(pictures))], SIDE)
 
 
 def rows_of_both(network: CopyNetwork, squares: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
