@@ -31,8 +31,11 @@ WANTED_RECALL = 0.99
 _PROBES = 3
 _LOADED_BYTES = 200 << 20
 
-# A join beside its bare products: coding, maxima, decisions. Measured by scripts/bench_join.py.
+# A join beside its bare products: coding, maxima, decisions. That again with each row's nearest other, and by
+# cells, which are smaller than blocks and share pairs. Measured by scripts/bench_join.py.
 _OVERHEAD = 1.4
+_NEAREST_OVERHEAD = 2.1
+_CELLS_OVERHEAD = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def plan_join(
     kept = np.arange(len(rows)) if skip is None else np.flatnonzero(~skip)
     pairs = _pairs_that_meet(kept, fresh)
     precision = chosen_precision(rows, kept, Task(threshold, pairs, wants_nearest), device)
-    rate = _pairs_per_second(rows, kept, precision, device)
+    rate = _pairs_per_second(rows, kept, precision, device) / (_NEAREST_OVERHEAD if wants_nearest else 1.0)
     exact = JoinPlan(
         method="exact",
         precision=precision,
@@ -197,7 +200,7 @@ def _by_cells(rows: RowSource, skip: Mask | None, exact: JoinPlan, rate: float, 
         dim=exact.dim,
         threshold=exact.threshold,
         pairs=pairs,
-        seconds=pairs / rate,
+        seconds=pairs / rate * _CELLS_OVERHEAD,
         memory=exact.memory + 4 * len(rows) * (widest.spread + choices[place].spread),
         cells=choices[place],
         recall=recalls[place],
