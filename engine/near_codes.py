@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from twinlens.engine.code_parts import cheapest_parts
 from twinlens.engine.code_products import HEIGHT, Products, products_cost
@@ -54,6 +56,21 @@ _PASS_COST = 0.3
 
 _WORTHWHILE = 0.7
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Threads:
+    """Threads that compare, and how many results at most wait for their turn."""
+
+    pool: Executor
+    ahead: int
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in the order of their items."""
+        return (result for _, result in ordered_map(self.pool, function, items, ahead=self.ahead))
+
 
 def near_join(
     left: Codes, right: Codes, radius: int, block: int, threads: int | None, *, later: bool
@@ -76,21 +93,21 @@ def near_join(
     room = _PACKED_BLOCKS * block
     stripes = stripes_for(expected_pairs(words, other_words, radius, later=later), room)
     way = cheapest_way(left, right, looking, stripes)
-    ahead = threads + _WAIT
     row = 0
     with ThreadPoolExecutor(threads) as pool:
+        workers = _Threads(pool, threads + _WAIT)
         sorted_pairs: Iterable[tuple[int, Sorted]] = ()
         if isinstance(way, Products):
-            most = _HELD_BLOCKS * block // ahead
-            sorted_pairs = _strips(way, words, other_words, radius, most, pool, ahead, later=later)
+            most = _HELD_BLOCKS * block // workers.ahead
+            sorted_pairs = _strips(way, words, other_words, radius, most, workers, later=later)
         elif way:
-            sorted_pairs = _stripes(way, left, right, looking, stripes, room, pool, ahead, later=later)
+            sorted_pairs = _stripes(way, left, right, looking, stripes, room, workers, later=later)
         for stop, found in sorted_pairs:
             row = stop
             yield from (found[start : start + block] for start in range(0, len(found), block))
         look = partial(_tile, words, other_words, looking, block, later)
         tiles = _tiles(row, len(left), len(right), block, later=later)
-        for _, near in ordered_map(pool, look, tiles, ahead=ahead):
+        for near in workers.map(look, tiles):
             if len(near):
                 yield near
 
@@ -122,8 +139,7 @@ def _strips(
     right: Words,
     radius: int,
     room: int,
-    pool: Executor,
-    ahead: int,
+    threads: _Threads,
     *,
     later: bool,
 ) -> Iterator[tuple[int, Sorted]]:
@@ -132,7 +148,7 @@ def _strips(
     while row < count and height >= _LEAST_HEIGHT:
         rows = range(row, count, height)
         strips = products.strips(left, right, radius, rows, room, later=later)
-        for _, found in ordered_map(pool, lambda look: look(), strips, ahead=ahead):
+        for found in threads.map(lambda look: look(), strips):
             if found is None:
                 height //= 2
                 break
@@ -147,8 +163,7 @@ def _stripes(
     looking: Looking,
     stripes: int,
     room: int,
-    pool: Executor,
-    ahead: int,
+    threads: _Threads,
     *,
     later: bool,
 ) -> Iterator[tuple[int, Sorted]]:
@@ -160,7 +175,8 @@ def _stripes(
         packing = Packing.of(row, len(right), looking.radius)
         height = min(_height(len(ours), row, stripes, later=later), packing.most_rows)
         stripe = slice(row, min(row + height, len(ours)))
-        found = _pairs_of_stripe(way, ours, theirs, stripe, looking, packing, room, pool, ahead, later=later)
+        looks = _looks(way, ours, theirs, stripe, looking, later=later)
+        found = _held(threads.map(partial(_packed, packing, room), looks), room)
         if found is None:
             stripes *= 2
             continue
@@ -179,31 +195,26 @@ def _height(rows: int, row: int, stripes: int, *, later: bool) -> int:
     return max(1, math.ceil(ahead - math.sqrt(max(0.0, ahead**2 - rows**2 / stripes))))
 
 
-def _pairs_of_stripe(
-    way: Way,
-    left: Side,
-    right: Side,
-    stripe: slice,
-    looking: Looking,
-    packing: Packing,
-    room: int,
-    pool: Executor,
-    ahead: int,
-    *,
-    later: bool,
-) -> list[Rows] | None:
-    """Packed pairs of a stripe, each array sorted, None where they are more than there is room for."""
+def _looks(
+    way: Way, left: Side, right: Side, stripe: slice, looking: Looking, *, later: bool
+) -> Iterator[Callable[[], Iterator[HammingBlock]]]:
+    """What finds the near pairs of a stripe of left rows, in any number of threads."""
     ours, start = left[stripe], stripe.stop if later else 0
-    jobs = [(job, start) for job in way.jobs(ours, right[start:], looking, later=False)]
+    for look in way.jobs(ours, right[start:], looking, later=False):
+        yield partial(_moved, look, stripe.start, start)
     if later:
-        jobs += [(job, stripe.start) for job in way.jobs(ours, ours, looking, later=True)]
+        for look in way.jobs(ours, ours, looking, later=True):
+            yield partial(_moved, look, stripe.start, stripe.start)
 
-    def found(job: tuple[Callable[[], Iterator[HammingBlock]], int]) -> Rows | None:
-        look, start = job
-        held = _held((packing.pack(each.moved(stripe.start, start)) for each in look()), room)
-        return None if held is None else in_order(held)
 
-    return _held((each for _, each in ordered_map(pool, found, jobs, ahead=ahead)), room)
+def _moved(look: Callable[[], Iterator[HammingBlock]], row: int, column: int) -> Iterator[HammingBlock]:
+    return (found.moved(row, column) for found in look())
+
+
+def _packed(packing: Packing, room: int, look: Callable[[], Iterator[HammingBlock]]) -> Rows | None:
+    """Packed pairs, sorted, None where they are more than there is room for."""
+    held = _held((packing.pack(found) for found in look()), room)
+    return None if held is None else in_order(held)
 
 
 def _held(found: Iterable[Rows | None], room: int) -> list[Rows] | None:
