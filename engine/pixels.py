@@ -101,7 +101,8 @@ def _wanted(catalog: Catalog) -> list[Content]:
     contents_of = lru_cache(_UNITS_HELD)(partial(_contents, catalog))
     signature_of = lru_cache(_SIGNATURES_HELD)(partial(_signature, catalog))
     for a, b in _candidates(catalog, contents_of):
-        if _same_size(a, b) and _agree(signature_of(a.image.id), signature_of(b.image.id), _tolerance(a, b)):
+        jpegs = a.image.format == b.image.format == _JPEG
+        if _same_size(a, b) and _agree(signature_of(a.image.id), signature_of(b.image.id), jpegs):
             wanted |= {content.digest: content for content in (a, b) if content.image.pixel_digest is None}
     return sorted(wanted.values(), key=lambda content: reading_order(content.image.file))
 
@@ -158,7 +159,7 @@ class _Facts:
     def may_agree(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which pairs of units a[k] and b[k] may have contents with the same pixels, bool [k]."""
         # Means differ by no more than what they are the means of.
-        alike = np.abs(self.brightness[a] - self.brightness[b]) <= self._tolerance(a, b)
+        alike = np.abs(self.brightness[a] - self.brightness[b]) <= _tolerance(self.jpeg[a] & self.jpeg[b])
         likely: NDArray[np.bool_] = (self.size[a] == self.size[b]) & alike | self._several(a, b)
         return likely
 
@@ -173,12 +174,10 @@ class _Facts:
             at = np.searchsorted(units, unit)
             levels[at], known[at] = np.frombuffer(signature, np.uint8), True
         first, second = place[: len(a)], place[len(a) :]
-        differ = np.abs(levels[first] - levels[second]).max(axis=1, initial=0) > self._tolerance(a, b)
+        furthest = np.abs(levels[first] - levels[second]).max(axis=1, initial=0)
+        differ = furthest > _tolerance(self.jpeg[a] & self.jpeg[b])
         ruled_out = differ & known[first] & known[second] & ~self._several(a, b)
         return zip(a[~ruled_out].tolist(), b[~ruled_out].tolist(), strict=True)
-
-    def _tolerance(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.where(self.jpeg[a] & self.jpeg[b], JPEGS_AGREE, SIGNATURES_AGREE)
 
     def _several(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
         several: NDArray[np.bool_] = (self.size[a] == _MANY) | (self.size[b] == _MANY)
@@ -198,14 +197,15 @@ def _signature(catalog: Catalog, id_: str) -> NDArray[np.int16] | None:
     return None if stored is None else np.frombuffer(stored, np.uint8).astype(np.int16)
 
 
-def _tolerance(a: Content, b: Content) -> int:
-    return JPEGS_AGREE if a.image.format == b.image.format == _JPEG else SIGNATURES_AGREE
+def _tolerance(both_jpegs: NDArray[np.bool_] | bool) -> NDArray[np.int64]:
+    """How far luma values of two images may differ."""
+    return np.where(both_jpegs, JPEGS_AGREE, SIGNATURES_AGREE)
 
 
-def _agree(first: NDArray[np.int16] | None, second: NDArray[np.int16] | None, tolerance: int) -> bool:
+def _agree(first: NDArray[np.int16] | None, second: NDArray[np.int16] | None, both_jpegs: bool) -> bool:
     if first is None or second is None:
         return True
-    return bool(np.abs(first - second).max() <= tolerance)
+    return bool(np.abs(first - second).max() <= _tolerance(both_jpegs))
 
 
 def _pixels(content: Content, limits: DecodeLimits) -> bytes | None:

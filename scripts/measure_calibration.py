@@ -33,6 +33,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from scripts.measure_points import EDITS, SUFFIXES, originals
+from scripts.pages import with_section
 from twinlens import __version__
 from twinlens.engine.calibrate import EDITS_OF_EACH_GRADE, evaluate
 from twinlens.engine.calibration import LEVELS, Calibration
@@ -49,6 +50,7 @@ from twinlens.engine.trial import SHARES, Collection, Trial
 from twinlens.models.registry import EMBEDDED
 from twinlens.service.wiring import create_dataset, has_dataset, open_dataset
 
+TITLE, HEADING = "# Calibrated thresholds, tried\n", "## Measured"
 SEED = 20240811
 OTHER_EDITS = 9
 PROTOCOLS = ("same images", "other images")
@@ -245,10 +247,10 @@ def spread(values: Sequence[float | None]) -> str:
     return " / ".join(f"{math.floor(1000 * value) / 10:.1f}" for value in (min(known), float(np.mean(known))))
 
 
-def page(command: str, model: str, rows: Sequence[str], seeds: int) -> str:
+def section(command: str, model: str, rows: Sequence[str], seeds: int) -> str:
     return "\n".join(
         [
-            "# Calibrated thresholds, tried",
+            HEADING,
             "",
             f"Written by TwinLens {__version__}, model `{model}`:",
             "",
@@ -296,7 +298,9 @@ def main() -> None:
             print("\n".join(rows), flush=True)
     if arguments.out is not None:
         command = " ".join(["python scripts/measure_calibration.py", *sys.argv[1:]])
-        arguments.out.write_text(page(command, arguments.model, rows, arguments.seeds))
+        page = arguments.out.read_text() if arguments.out.is_file() else TITLE
+        text = section(command, arguments.model, rows, arguments.seeds)
+        arguments.out.write_text(with_section(page, HEADING, text))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from scripts.measure_calibration import (
     Tried,
     chosen_files,
     otherwise_edited,
-    page,
     precise,
+    section,
     specimens_of,
     spread,
     table,
@@ -48,7 +48,7 @@ def test_runs_without_a_threshold_count_only_as_not_reached() -> None:
     )
     assert rows[1].startswith("| few, 60 | same images | 95% | 0 of 2 |  |")
     assert {row.count("|") for row in rows} == {10}
-    assert all(row in page("command", "some-model", rows, 2) for row in rows) and "    command" in page(
+    assert all(row in section("command", "some-model", rows, 2) for row in rows) and "    command" in section(
         "command", "some-model", rows, 2
     )
 
