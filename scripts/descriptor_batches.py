@@ -46,7 +46,7 @@ class Batch:
         ids: int64 [n], which pictures.
         plain: uint8 [n, 3, side, side].
         edited: uint8 [COPIES * n, 3, side, side], the first copies of all, then the second ones.
-        inner: their inner parts, alike.
+        inner: their inner parts, alike, where somebody looks twice; else empty.
     """
 
     ids: torch.Tensor
@@ -59,10 +59,18 @@ class Steps(Dataset[Batch]):
     """The batches of all steps."""
 
     def __init__(
-        self, pictures: Pictures, chosen: NDArray[np.int64], size: int, sides: Sequence[int], seed: int
+        self,
+        pictures: Pictures,
+        chosen: NDArray[np.int64],
+        size: int,
+        sides: Sequence[int],
+        seed: int,
+        *,
+        looked_at_twice: bool = False,
     ) -> None:
         self._pictures, self._chosen = pictures, chosen
         self._size, self._sides, self._seed = size, sides, seed
+        self._looked_at_twice = looked_at_twice
         self._near = nearest(pictures.features[chosen])
 
     def __getitem__(self, step: int) -> Batch:
@@ -81,11 +89,12 @@ class Steps(Dataset[Batch]):
                 shared = scenes[number - number % GROUP] if own.random() < SHARED_SCENE else None
                 copies.append(edit(image, own, self.stranger, shared))
         all_edited = [image for copies in edited for image in copies]
+        inner = [inner_part(image) for image in all_edited] if self._looked_at_twice else []
         return Batch(
             ids=torch.tensor(ids),
             plain=squares_of(plain, side),
             edited=squares_of(all_edited, side),
-            inner=squares_of([inner_part(image) for image in all_edited], side),
+            inner=squares_of(inner, side),
         )
 
     def loaded(self, steps: range, workers: int) -> DataLoader[Batch]:
@@ -183,5 +192,7 @@ def inner_part(image: Image.Image) -> Image.Image:
 
 def squares_of(images: Sequence[Image.Image], side: int) -> torch.Tensor:
     """Whole pictures as a network takes them, uint8 [n, 3, side, side]."""
-    squares = np.stack([squashed(np.asarray(image), side) for image in images])
+    squares = np.empty((len(images), side, side, 3), np.uint8)
+    for square, image in zip(squares, images, strict=True):
+        square[:] = squashed(np.asarray(image), side)
     return torch.from_numpy(squares).permute(0, 3, 1, 2)

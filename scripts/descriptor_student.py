@@ -182,7 +182,7 @@ def train_student(
     saved = resume(asdict(plan), network, optimizer, folder)
     step: int = 0 if saved is None else saved["step"]
     network.train()
-    steps = Steps(pictures, chosen, plan.size, (SIDE,), plan.seed)
+    steps = Steps(pictures, chosen, plan.size, (SIDE,), plan.seed, looked_at_twice=True)
     batches = steps.loaded(range(step, plan.steps), workers)
     lesson = Lesson(plan, Kin(pictures), teacher, torch.from_numpy(chosen))
     with (folder / LOG).open("a") as log:

@@ -148,10 +148,19 @@ def test_a_step_depends_on_seed_and_number_alone(pictures: Pictures) -> None:
     one, other = (Steps(pictures, chosen, 4, (64,), 1) for _ in range(2))
     first, again, next_step = one[3], other[3], one[4]
     assert first.plain.shape == (4, 3, 64, 64)
-    assert first.edited.shape == first.inner.shape == (8, 3, 64, 64)
+    assert first.edited.shape == (8, 3, 64, 64) and not len(first.inner)
     assert torch.equal(first.ids, again.ids) and torch.equal(first.edited, again.edited)
     assert not torch.equal(first.edited, next_step.edited)
     assert len(set(first.ids.tolist())) == 4
+
+
+def test_inner_parts_of_the_same_edited_pictures_are_there_for_whoever_looks_twice(
+    pictures: Pictures,
+) -> None:
+    chosen = np.arange(len(pictures))
+    once, twice = (Steps(pictures, chosen, 4, (64,), 1, looked_at_twice=each)[3] for each in (False, True))
+    assert torch.equal(once.edited, twice.edited)
+    assert twice.inner.shape == twice.edited.shape and not torch.equal(twice.inner, twice.edited)
 
 
 def test_neighbours_are_the_nearest_others() -> None:
