@@ -38,7 +38,13 @@ class Cohesion:
 
 
 def cohesion(
-    oracle: Similarities, units: Numbers, weights: Numbers, threshold: float, *, device: str = "cpu"
+    oracle: Similarities,
+    units: Numbers,
+    weights: Numbers,
+    threshold: float,
+    *,
+    similarity: NDArray[np.float64] | None = None,
+    device: str = "cpu",
 ) -> Cohesion:
     """Measure a cluster.
 
@@ -47,6 +53,7 @@ def cohesion(
         units: int64 [k], the units of the cluster; at least two images.
         weights: int64 [k], how many images each stands for; copies are 1 similar to each other.
         threshold: at which `within` counts.
+        similarity: float64 [k, k], of the units with each other, where somebody has asked for it already.
         device: where the units of a very large cluster are joined.
     """
     if len(units) > COMPARED_UP_TO:
@@ -58,11 +65,14 @@ def cohesion(
             # Each pair once: what is on or below the diagonal weighs nothing.
             upper = np.arange(columns.start, columns.stop) > np.arange(rows.start, rows.stop)[:, None]
             times = weights[rows, None] * weights[columns] * upper
-            similarity = shown(oracle.block(units[rows], units[columns]))
-            edges = similarity >= threshold
+            if similarity is None:
+                block = shown(oracle.block(units[rows], units[columns]))
+            else:
+                block = shown(similarity[rows, columns])
+            edges = block >= threshold
             edges[oracle.linked.positions(units[rows], units[columns])] = True
-            lowest = min(lowest, float(similarity.min(where=upper, initial=1.0)))
-            total += int((micro(similarity) * times).sum())
+            lowest = min(lowest, float(block.min(where=upper, initial=1.0)))
+            total += int((micro(block) * times).sum())
             within += int(times[edges].sum())
     return Cohesion(lowest, round(total / _pairs(weights) / MICRO, DECIMALS), within, exact=True)
 

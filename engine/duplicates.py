@@ -24,6 +24,9 @@ from twinlens.engine.snapshot import Snapshot
 
 _STRENGTH = list(Evidence)
 
+_FEW_UNITS = 512
+"""All similarities of a cluster of so many are held at once: fetching rows anew would be most of the work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -297,11 +300,12 @@ def _describe(
 ) -> Cluster:
     images = snapshot.images
     weights = snapshot.units.weights[units]
-    held = cohesion(snapshot.oracle, units, weights, threshold)
+    similarities = snapshot.oracle.block(units, units) if len(units) <= _FEW_UNITS else None
+    held = cohesion(snapshot.oracle, units, weights, threshold, similarity=similarities)
     places = snapshot.members(units)
     keeper_place = _keeper_place(snapshot, units, rank, linkage)
     keeper = images[keeper_place]
-    similarity = _similarity_to(snapshot, keeper_place, units)
+    similarity = _similarity_to(snapshot, keeper_place, units, similarities)
     members = [
         _member(snapshot, images[place], keeper, similarity[int(snapshot.units.of_image[place])])
         for place in places.tolist()
@@ -319,11 +323,19 @@ def _describe(
     )
 
 
-def _similarity_to(snapshot: Snapshot, place: int, units: NDArray[np.int64]) -> dict[int, float]:
-    """Similarity of an image to some units, by unit."""
+def _similarity_to(
+    snapshot: Snapshot,
+    place: int,
+    units: NDArray[np.int64],
+    similarities: NDArray[np.float64] | None = None,
+) -> dict[int, float]:
+    """Similarity of an image to the units of its cluster, by unit; `similarities` [k, k] if known."""
     unit = snapshot.units.of_image[place]
-    similarity = shown(snapshot.oracle.block(np.array([unit]), units))[0]
-    return dict(zip(units.tolist(), similarity.tolist(), strict=True))
+    if similarities is None:
+        similarity = snapshot.oracle.block(np.array([unit]), units)[0]
+    else:
+        similarity = similarities[np.flatnonzero(units == unit)[0]]
+    return dict(zip(units.tolist(), shown(similarity).tolist(), strict=True))
 
 
 def _keeper_place(

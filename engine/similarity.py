@@ -188,7 +188,8 @@ class Similarities:
 
     def cosines(self, a: Numbers, b: Numbers) -> NDArray[np.float64]:
         """What the rows alone say, nothing overruled: float64 [k, m] for images `a` [k] and `b` [m]."""
-        return similarities(self.units(a), self.units(b))
+        units = self.units(a)
+        return similarities(units, units if b is a else self.units(b))
 
     def block(self, a: Numbers, b: Numbers) -> NDArray[np.float64]:
         """Similarity of every image of `a` [k] to every image of `b` [m]: float64 [k, m]."""

@@ -42,6 +42,8 @@ def test_blocks_do_not_matter(rows_at_once: int, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "_ROWS_AT_ONCE", rows_at_once)
     monkeypatch.setattr(module, "_COLUMNS_AT_ONCE", 2 * rows_at_once)
     assert cohesion(oracle, units, weights, 0.9) == whole
+    known = oracle.block(units, units)
+    assert cohesion(oracle, units, weights, 0.9, similarity=known) == whole, "given what it would ask for"
     assert whole.min_similarity == 0.0, "a rejected pair"
 
 
