@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from twinlens.engine.code_parts import cheapest_parts
 from twinlens.engine.code_products import HEIGHT, Products, products_cost
@@ -35,7 +34,7 @@ from twinlens.engine.codes import (
     screen_words,
 )
 from twinlens.engine.cores import usable_cores
-from twinlens.engine.pipeline import ordered_map
+from twinlens.engine.pipeline import Item, Result, ordered_map
 
 _HELD_BLOCKS = 16
 """Blocks of pairs that may wait to be sorted."""
@@ -55,9 +54,6 @@ _PASS_COST = 0.3
 """Of looking at the result for a pair, in words."""
 
 _WORTHWHILE = 0.7
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
