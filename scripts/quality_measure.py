@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from scripts.quality_methods import Described, Rows
+from scripts.quality_pictures import examples_of, is_figure
 from scripts.quality_scores import (
     Blocks,
     Figure,
@@ -125,16 +126,42 @@ def _true_pairs(rows: Rows, references: Rows, copies: Sequence[Item]) -> NDArray
 def _false_blocks(
     truth: Truth, copies: Sequence[Item], rows: Rows, references: Rows, *, hard_negatives: bool
 ) -> Blocks:
-    scenes = _scene_numbers(truth.references)
+    scenes, sources = _scene_numbers(truth.references), Sources.of(truth.references)
     for start in range(0, len(copies), BLOCK):
         items = copies[start : start + BLOCK]
         products = rows[start : start + BLOCK] @ references.T
         owners = np.array([_original(item) for item in items])
+        products[sources.undecided(owners)] = -np.inf
         if not hard_negatives:
             same = (scenes[owners][:, None] == scenes[None]) & (scenes[owners] >= 0)[:, None]
             products[same] = -np.inf
         products[np.arange(len(items)), owners] = -np.inf
         yield owners, products
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which pictures manuals may show.
+
+    Attributes:
+        packages: number of the package of each picture, of a figure of that of the manual's examples, [n].
+        figures: which are figures of manuals, [n].
+    """
+
+    packages: NDArray[np.intp]
+    figures: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> Sources:
+        """Those of some pictures."""
+        names = [examples_of(item.source) for item in items]
+        _, packages = np.unique(names, return_inverse=True)
+        return cls(packages, np.array([is_figure(item.source) for item in items]))
+
+    def undecided(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Bool [k, n]: a picture and a figure that may show it, edited, are neither right nor wrong."""
+        same = self.packages[places][:, None] == self.packages[None]
+        return same & (self.figures[places][:, None] != self.figures[None])
 
 
 def _scene_numbers(items: Sequence[Item]) -> NDArray[np.intp]:
@@ -197,14 +224,14 @@ def _grades(
 
 
 def _all_pairs(truth: Truth, copies: Sequence[Item], rows: Rows, references: Rows, seed: int) -> Figure:
-    """Best F1 over all pairs of references and copies; pairs of one scene or with one filler are left out."""
+    """Best F1 over pairs of references and copies; none of one scene, with one filler, or undecided."""
     items = [*copies, *truth.references]
     every = np.concatenate([rows, references])
     owners = np.array([truth.originals if item.original is None else item.original for item in items])
     scenes = _scene_numbers(items)
     true: list[NDArray[np.float32]] = []
     groups: list[NDArray[np.intp]] = []
-    sharing = _sharing_fillers(items)
+    sharing, sources = _sharing_fillers(items), Sources.of(items)
     for start in range(0, len(copies), BLOCK):
         products, same, later = _block_of_all(every, owners, start)
         x, y = np.nonzero(same & later)
@@ -217,7 +244,8 @@ def _all_pairs(truth: Truth, copies: Sequence[Item], rows: Rows, references: Row
             products, same, later = _block_of_all(every, owners, start)
             here = scenes[start : start + BLOCK]
             one_scene = (here[:, None] == scenes[None]) & (here >= 0)[:, None]
-            products[same | ~later | one_scene] = -np.inf
+            undecided = sources.undecided(np.arange(start, start + len(here)))
+            products[same | ~later | one_scene | undecided] = -np.inf
             for a in range(start, min(start + BLOCK, len(items))):
                 products[a - start, list(sharing.get(a, ()))] = -np.inf
             yield owners[start : start + BLOCK], products

@@ -2,9 +2,9 @@
 
 The packages are split by name, never by file: `TESTED` holds those that a descriptor or a threshold must
 not have seen. Pictures of one scene (frames of a film, the two views of a stereo pair, cuts of one large
-photograph, pages of one document, pictures in one template) carry the name of their scene: they are hard
-negatives of each other. Twins among them are found without any embedder, by hash and by local features, so
-that no method is favoured (`kin`).
+photograph, pages of one document, pictures in one template, drawings in one style) carry the name of their
+scene: they are hard negatives of each other. Of a wallpaper in several colours one is taken. Twins among the
+pictures are found without any embedder, by hash and by local features, so that no method is favoured (`kin`).
 """
 
 from __future__ import annotations
@@ -56,17 +56,42 @@ FRAMES = 24
 FRAME_SECONDS = 2.0
 VIEWS = "view of "
 SERIES = "series "
+STYLE = "style "
 DOCUMENTS = f"{VIEWS}documents"
 """The scene of all pages: documents look alike to anything that does not read."""
 
 MANUALS = {"html", "help"}
-"""Folders of manuals: their figures may show what other pictures show."""
+"""Folders of manuals: their figures show the pictures of examples, edited."""
+
+EXAMPLES = {"python-skimage-doc": "python3-skimage"}
+"""Where the examples of a package's manual take their pictures from, if not from the package itself."""
 
 DETAILED = 60
 """Keypoints that a cut needs: a patch of sky is nobody's picture."""
 
-STEREO = {"left": "chessboard", "right": "chessboard", "aloe": "aloe", "motorcycle": "motorcycle"}
+STEREO = {
+    "aloe": "aloe",
+    "graf": "graffiti",
+    "leuven": "leuven",
+    "left": "chessboard",
+    "motorcycle": "motorcycle",
+    "right": "chessboard",
+}
 """Photographs of one scene from several sides, by the first word of their names."""
+
+STYLES = (
+    (re.compile("kgeography-data/.*/flags/"), "flags"),
+    (re.compile("kgeography-data/usr/share/kgeography/[^/]*$"), "maps"),
+    (re.compile("opencv-doc/.*/shape_sample/"), "silhouettes"),
+    (re.compile("scratch/.*/(Letters/[^/]*)/"), ""),
+    (re.compile("scratch/.*/Costumes/(.*?)-[^/]*$"), ""),
+)
+"""Drawings in one style: flags, maps, the letters of an alphabet, the poses of a figure ("dog2-a", "dog2-c").
+Each pattern with its style's name; where that is empty, the name is what the pattern's group finds."""
+
+WALLPAPERS = ("gnome-backgrounds", "lxqt-themes")
+COLOURINGS = {"bright", "d", "dark", "green", "kde", "l", "light", "logo", "lxqt", "purple"}
+"""Words by which the names of one wallpaper's colourings differ."""
 
 KEYPOINTS = 400
 FEW_MATCHES = 18
@@ -86,7 +111,8 @@ class Picture:
         image: its pixels.
         scene: what it shares with its hard negatives; None where it has none. It begins with `VIEWS` where
             pictures of one scene are known to be different ones, however alike, and with `SERIES` where
-            they are figures of one manual, some of which may be copies of each other.
+            they are figures of one manual, some of which may be copies of each other; with `STYLE` for
+            drawings in one style.
     """
 
     name: str
@@ -153,7 +179,7 @@ def pictures_of(path: Path, name: str) -> Iterator[Picture]:
     image = read(path)
     if image is None or min(image.size) < SMALLEST_SIDE:
         return
-    if image.width >= CUT_FROM:
+    if image.width >= CUT_FROM and not is_figure(name):
         parts = [fitted(part) for part in cuts(image)]
         local = LocalFeatures()
         for place, part in enumerate(parts):
@@ -168,13 +194,42 @@ def scene_of(name: str) -> str | None:
 
     >>> scene_of("opencv-doc/examples/data/left04.jpg"), scene_of("opencv-doc/html/Template_Result_3.jpg")
     ('view of chessboard', 'series opencv-doc template')
+    >>> scene_of("scratch/Media/Costumes/Animals/dog2-a.png"), scene_of("kgeography-data/x/flags/peru.png")
+    ('style Animals/dog2', 'style flags')
     """
-    package, *folders, file = name.split("/")
+    package, *_, file = name.split("/")
     word = re.match(r"(?:sphx_glr_plot_)?([a-z]*)", file.lower())
     first = word[1] if word else ""
-    if MANUALS.intersection(folder.lower() for folder in folders):
+    if is_figure(name):
         return f"{SERIES}{package} {first}"
-    return f"{VIEWS}{STEREO[first]}" if first in STEREO else None
+    if first in STEREO:
+        return f"{VIEWS}{STEREO[first]}"
+    found = ((style, pattern.match(name)) for pattern, style in STYLES)
+    return next((f"{STYLE}{style or match[1]}" for style, match in found if match), None)
+
+
+def is_figure(name: str) -> bool:
+    """True for what a manual shows."""
+    return not MANUALS.isdisjoint(name.lower().split("/"))
+
+
+def examples_of(name: str) -> str:
+    """The package whose pictures a figure may show, or that a picture of examples comes from."""
+    package = name.partition("/")[0]
+    return EXAMPLES.get(package, package)
+
+
+def wallpaper(name: str) -> str | None:
+    """What the colourings of one wallpaper have in common; None for other pictures.
+
+    >>> wallpaper("lxqt-themes/plasma-logo-dark.png") == wallpaper("lxqt-themes/kde-plasma.png")
+    True
+    """
+    folder, _, file = name.rpartition("/")
+    if not folder.startswith(WALLPAPERS):
+        return None
+    words = file.lower().rpartition(".")[0].split("-")
+    return f"{folder}/{'-'.join(word for word in words if word not in COLOURINGS)}"
 
 
 def are_views(a: str | None, b: str | None) -> bool:
@@ -210,8 +265,9 @@ def all_pictures(folders: dict[str, Path], limit: int, seed: int) -> Iterator[Pi
         if is_candidate(path)
     )
     random.Random(f"{seed} files").shuffle(files)
+    files = _one_of_each_wallpaper(files)
     # What manuals show of a photograph goes, the photograph stays.
-    files.sort(key=lambda each: not MANUALS.isdisjoint(each[0].lower().split("/")))
+    files.sort(key=lambda each: is_figure(each[0]))
     known = np.empty((0, 64), np.uint8)
     count = 0
     for picture in _drawn_and_found(files, seed):
@@ -228,6 +284,13 @@ def all_pictures(folders: dict[str, Path], limit: int, seed: int) -> Iterator[Pi
         count += 1
         if count >= limit:
             return
+
+
+def _one_of_each_wallpaper(files: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    first: dict[str, tuple[str, Path]] = {}
+    for name, path in files:
+        first.setdefault(wallpaper(name) or name, (name, path))
+    return list(first.values())
 
 
 def _is_known(views: Sequence[Hash], known: NDArray[np.uint8]) -> bool:

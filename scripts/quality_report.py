@@ -36,7 +36,8 @@ def _introduction(result: Result) -> Iterator[str]:
         "uAP is average precision over all pairs of a copy and a reference in one ranking; R@P99 the recall "
         "at 99 % precision there; F1 the best over all pairs of files. In brackets: 95 % intervals over "
         "resampled originals. Hard negatives are frames of one film, views and cuts of one scene, pages of "
-        "one document and pictures in one template; they count where the column says so."
+        "one document, pictures in one template and drawings in one style; they count where the column says "
+        "so."
     )
     yield ""
 

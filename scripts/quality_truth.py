@@ -25,9 +25,18 @@ from PIL import Image
 from scripts.quality_edits import PLAIN, Family, Setting
 from scripts.quality_hard_edits import HARD
 from scripts.quality_pages import templates
-from scripts.quality_pictures import SERIES, STAMPS, VIEWS, all_pictures, are_views, kin, package_folders
+from scripts.quality_pictures import (
+    SERIES,
+    STAMPS,
+    STYLE,
+    VIEWS,
+    all_pictures,
+    are_views,
+    kin,
+    package_folders,
+)
 
-FORMAT = 2
+FORMAT = 3
 SETS: dict[str, tuple[Family, ...]] = {"plain": PLAIN, "hard": HARD}
 GRADES = ("mild", "medium", "strong")
 ORIGINALS_OF_A_SCENE = 3
@@ -164,7 +173,10 @@ def without_kin(found: Sequence[Saved]) -> list[Saved]:
 
 
 def chosen_originals(found: Sequence[Saved], count: int, seed: int) -> tuple[list[Saved], list[Saved]]:
-    """Originals, from each package in turn and few of each scene, no figures of manuals, and the others."""
+    """Originals, from each package in turn and few of each scene, no figures of manuals, and the others.
+
+    Drawings in one style may be as many as there are.
+    """
     by_package: dict[str, list[Saved]] = defaultdict(list)
     for each in found:
         if each[2] is None or not each[2].startswith(SERIES):
@@ -177,7 +189,7 @@ def chosen_originals(found: Sequence[Saved], count: int, seed: int) -> tuple[lis
     for each in chain.from_iterable(zip_longest(*(by_package[name] for name in sorted(by_package)))):
         if each is None or len(originals) == count:
             continue
-        if each[2] is not None:
+        if each[2] is not None and not each[2].startswith(STYLE):
             scenes[each[2]] += 1
             if scenes[each[2]] > ORIGINALS_OF_A_SCENE:
                 continue

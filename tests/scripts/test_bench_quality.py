@@ -16,7 +16,7 @@ from scripts.cuts import save_cuts
 from scripts.pages import section_of, with_section
 from scripts.quality_measure import measured
 from scripts.quality_methods import Described, opencv_hashes, own_embedder
-from scripts.quality_pictures import STAMPS, kin
+from scripts.quality_pictures import STAMPS, all_pictures, kin, scene_of
 from scripts.quality_report import HEADING
 from scripts.quality_semantics import agreement
 from scripts.quality_truth import SETS, Sizes, Truth, built
@@ -54,6 +54,37 @@ def test_the_collection_is_what_it_says(truth: Truth) -> None:
         each = Counter((item.original, item.family) for item in copies)
         assert set(each.values()) == {1}
     assert not any(item.source.startswith(STAMPS) for item in truth.references[:30])
+
+
+@pytest.mark.parametrize(
+    ("name", "scene"),
+    [
+        ("opencv-doc/examples/data/left04.jpg", "view of chessboard"),
+        ("opencv-doc/examples/data/graf3.png", "view of graffiti"),
+        ("opencv-doc/html/Template_Result_3.jpg", "series opencv-doc template"),
+        ("kgeography-data/usr/share/kgeography/flags/peru/lima.png", "style flags"),
+        ("kgeography-data/usr/share/kgeography/peru.png", "style maps"),
+        ("scratch/usr/share/scratch/Media/Costumes/Letters/stone/z.gif", "style Letters/stone"),
+        ("scratch/usr/share/scratch/Media/Costumes/Animals/dog2-a.png", "style Animals/dog2"),
+        ("scratch/usr/share/scratch/Media/Costumes/People/cassy-dancing-4.gif", "style People/cassy"),
+        ("scratch/usr/share/scratch/Media/Costumes/Animals/cow1.gif", None),
+        ("palapeli-data/usr/share/palapeli/collection/castle-maintenon.jpg", None),
+    ],
+)
+def test_views_figures_and_drawings_in_one_style_are_of_one_scene(name: str, scene: str | None) -> None:
+    assert scene_of(name) == scene
+
+
+def test_of_a_wallpaper_in_several_colours_one_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "lxqt-themes"
+    folder.mkdir()
+    names = ("waves-logo.png", "waves-purple-logo.png", "plasma-logo-dark.png", "kde-plasma.png", "fog.png")
+    for seed, name in enumerate(names):
+        picture(seed).save(folder / name)
+    drawn = all_pictures({"lxqt-themes": folder}, 100, seed=1)
+    found = sorted(each.name for each in drawn if each.name.startswith("lxqt-themes"))
+    assert len(found) == 3 and "lxqt-themes/fog.png" in found
+    assert sum("waves" in name for name in found) == sum("plasma" in name for name in found) == 1
 
 
 def test_the_same_seed_gives_the_same_files(truth: Truth, packages: Path, tmp_path: Path) -> None:
