@@ -198,8 +198,8 @@ def scene_of(name: str) -> str | None:
     ('style Animals/dog2', 'style flags')
     """
     package, *_, file = name.split("/")
-    word = re.match(r"(?:sphx_glr_plot_)?([a-z]*)", file.lower())
-    first = word[1] if word else ""
+    word = re.match("(?:sphx_glr_plot_)?([A-Za-z]?[a-z]*)", file)
+    first = word[1].lower() if word else ""
     if is_figure(name):
         return f"{SERIES}{package} {first}"
     if first in STEREO:

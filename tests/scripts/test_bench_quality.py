@@ -14,12 +14,12 @@ from PIL import Image
 from scripts import bench_quality
 from scripts.cuts import save_cuts
 from scripts.pages import section_of, with_section
-from scripts.quality_measure import measured
+from scripts.quality_measure import Sources, measured
 from scripts.quality_methods import Described, opencv_hashes, own_embedder
 from scripts.quality_pictures import STAMPS, all_pictures, kin, scene_of
 from scripts.quality_report import HEADING
 from scripts.quality_semantics import agreement
-from scripts.quality_truth import SETS, Sizes, Truth, built
+from scripts.quality_truth import SETS, Item, Sizes, Truth, built
 from tests.collections_of_pictures import fill, picture
 
 SIZES = Sizes(originals=30, plain=51, hard=36, distractors=150, fillers=10, templates=2)
@@ -61,6 +61,7 @@ def test_the_collection_is_what_it_says(truth: Truth) -> None:
     [
         ("opencv-doc/examples/data/left04.jpg", "view of chessboard"),
         ("opencv-doc/examples/data/graf3.png", "view of graffiti"),
+        ("opencv-doc/examples/data/leuvenB.jpg", "view of leuven"),
         ("opencv-doc/html/Template_Result_3.jpg", "series opencv-doc template"),
         ("kgeography-data/usr/share/kgeography/flags/peru/lima.png", "style flags"),
         ("kgeography-data/usr/share/kgeography/peru.png", "style maps"),
@@ -85,6 +86,13 @@ def test_of_a_wallpaper_in_several_colours_one_is_taken(tmp_path: Path) -> None:
     found = sorted(each.name for each in drawn if each.name.startswith("lxqt-themes"))
     assert len(found) == 3 and "lxqt-themes/fog.png" in found
     assert sum("waves" in name for name in found) == sum("plasma" in name for name in found) == 1
+
+
+def test_a_figure_and_a_picture_that_it_may_show_are_neither_right_nor_wrong() -> None:
+    files = ("opencv-doc/data/box.png", "opencv-doc/html/found.jpg", "python3-skimage/data/cat.png")
+    items = [Item(name, name) for name in (*files, "python-skimage-doc/html/turned.png", "scratch/box.png")]
+    undecided = Sources.of(items).undecided(np.arange(5))
+    assert [tuple(pair) for pair in np.argwhere(undecided).tolist()] == [(0, 1), (1, 0), (2, 3), (3, 2)]
 
 
 def test_the_same_seed_gives_the_same_files(truth: Truth, packages: Path, tmp_path: Path) -> None:
