@@ -1,8 +1,8 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
-of a slimmer network that learnt from it; the logs of both lie beside them. A sixth of a row is not learnt: it
-is a hash with soft bits (`models/structure.py`).
+of a slimmer network that learnt from it; the logs of both lie beside them. A quarter of a row is not learnt:
+a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from torch import nn
 
 from twinlens.engine.errors import WeightsCorrupt
 from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
-from twinlens.models import efficientnet, lite, points, structure, weights
+from twinlens.models import efficientnet, lite, palette, points, structure, weights
 from twinlens.models.device import INT8, choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
 from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "bcf89abb80d2f72929fc7ef7acd8da2e61bb7647f23def1d2deca5ae45b6ae99"
+WEIGHTS_DIGEST = "9513e9e1d09bbdc1c39831c38172b0fca3ff3c88ddeca41f81f2cbf9bad47276"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "b91e78fd03087a593794c2bee155bfa2ebb75726e3a740d41d44f307db44dcda"
+FAST_WEIGHTS_DIGEST = "5a07ac7f5d2b58602ebdcfa824e6eb48debd9851d061fdf92e0144499862704c"
 
 RANGES = "ranges"
 
 SIDE, FAST_SIDE = 160, 96
 TRAINED_DIM = 255
-ROW_DIM = TRAINED_DIM + structure.DIM
+ROW_DIM = TRAINED_DIM + structure.DIM + palette.DIM
 DIM = ROW_DIM + 1
 
-STRUCTURE_SHARE = 0.17
+STRUCTURE_SHARE, PALETTE_SHARE = 0.2, 0.07
 """Of a row's squared length, and so of its cosines; the rest is learnt."""
 
 BACKGROUND = 1000
@@ -76,9 +76,9 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant("7", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
+    NAME: Variant("8", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
     FAST_NAME: Variant(
-        "8", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "9", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
 }
 
@@ -101,6 +101,7 @@ def _description(
                 "resize_mode": "squash",
                 "size": [variant.side, variant.side],
                 "std": [0.5, 0.5, 0.5],
+                "palette": [palette.LEVELS, palette.DIM, PALETTE_SHARE],
                 "structure": [structure.SIGNS, structure.PRODUCTS, STRUCTURE_SHARE],
             },
             sort_keys=True,
@@ -117,8 +118,8 @@ def _description(
 
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
-    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.8, isolation=0.593),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.8, isolation=0.6),
+    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.78, isolation=0.59),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.79, isolation=0.596),
 }
 
 
@@ -126,7 +127,7 @@ class CopyNetwork(nn.Module):
     """The backbone with folded batch normalisation, its generalised mean as a unit row, and a linear layer.
 
     Folded, the statistics of the normalisation are frozen by construction, and what is trained is what
-    runs. Beside what is learnt a row holds the structure of its picture (`models/structure.py`).
+    runs. Beside what is learnt a row holds the structure of its picture and its colours.
 
     Args:
         first, rest: the layers of `lite.layers`.
@@ -137,6 +138,8 @@ class CopyNetwork(nn.Module):
         super().__init__()
         self.first, self.rest, self.plain = first, rest, plain
         self.projection = nn.Linear(efficientnet.DIM, ROW_DIM if plain else TRAINED_DIM)
+        if not plain:
+            self.palette = palette.Palette()
         self.background: torch.Tensor
         self.register_buffer("background", torch.zeros(BACKGROUND, ROW_DIM))
 
@@ -164,10 +167,12 @@ class CopyNetwork(nn.Module):
         learnt = self.projected(maps)
         if self.plain:
             return learnt
-        seen = structure.structure(pixels)
-        return _unit(
-            torch.cat([math.sqrt(1 - STRUCTURE_SHARE) * learnt, math.sqrt(STRUCTURE_SHARE) * seen], dim=1)
+        parts = (
+            (1 - STRUCTURE_SHARE - PALETTE_SHARE, learnt),
+            (STRUCTURE_SHARE, structure.structure(pixels)),
+            (PALETTE_SHARE, self.palette(pixels)),
         )
+        return _unit(torch.cat([math.sqrt(share) * part for share, part in parts], dim=1))
 
     def crowding(self, rows: torch.Tensor) -> torch.Tensor:
         """Mean cosine to the most similar of the background, [n, 1], of unit rows [n, 511]."""

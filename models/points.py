@@ -10,21 +10,21 @@ from __future__ import annotations
 from twinlens.engine.types import OperatingPoints
 
 COPY_DESCRIPTOR = OperatingPoints(
-    strict=0.93,
-    default=0.88,
-    loose=0.85,
+    strict=0.92,
+    default=0.87,
+    loose=0.83,
     measured=True,
-    precision=(1.0, 0.999, 0.996),
-    recall=(0.44, 0.665, 0.765),
+    precision=(1.0, 0.999, 0.997),
+    recall=(0.468, 0.69, 0.815),
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
-    strict=0.93,
-    default=0.89,
-    loose=0.85,
+    strict=0.92,
+    default=0.87,
+    loose=0.84,
     measured=True,
-    precision=(1.0, 0.998, 0.996),
-    recall=(0.439, 0.598, 0.731),
+    precision=(1.0, 0.999, 0.997),
+    recall=(0.46, 0.665, 0.755),
 )
 
 EFFICIENTNET = OperatingPoints(
@@ -32,6 +32,6 @@ EFFICIENTNET = OperatingPoints(
     default=0.86,
     loose=0.81,
     measured=True,
-    precision=(1.0, 0.96, 0.808),
-    recall=(0.348, 0.585, 0.706),
+    precision=(1.0, 0.999, 0.974),
+    recall=(0.355, 0.595, 0.723),
 )

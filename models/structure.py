@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import normalize
 
-SIGNS, PRODUCTS = 192, 64
+SIGNS, PRODUCTS = 144, 48
 DIM = SIGNS + PRODUCTS
 """Numbers of a row."""
 
@@ -40,10 +40,10 @@ class Frequencies(NamedTuple):
     """Places in a square of coefficients [20 * 20].
 
     Attributes:
-        lowest: int64 [192], without the mean.
-        weights: float32 [192], what each of these counts for: the root of 1 / frequency. A cut or a frame
+        lowest: int64 [144], without the mean.
+        weights: float32 [144], what each of these counts for: the root of 1 / frequency. A cut or a frame
             moves a picture, and the higher a frequency, the sooner its sign turns.
-        first, second: int64 [64], pairs whose product stays as it is when a picture is mirrored, stood on
+        first, second: int64 [48], pairs whose product stays as it is when a picture is mirrored, stood on
             its head, or inverted: each of these turns the signs of a coefficient with odd numbers, or of
             all.
     """
@@ -55,7 +55,7 @@ class Frequencies(NamedTuple):
 
 
 def structure(pixels: torch.Tensor) -> torch.Tensor:
-    """Rows of unit length, float32 [n, 256], of uint8 [n, 3, side, side].
+    """Rows of unit length, float32 [n, 192], of uint8 [n, 3, side, side].
 
     Of a picture of one brightness they are next to zeros, and shorter than 1 where there are only few waves.
     """

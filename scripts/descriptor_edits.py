@@ -406,8 +406,8 @@ SHAPES: tuple[tuple[Change, float], ...] = (
     (cropped, 5),
     (mirrored, 2),
     (upside_down, 0.7),
-    (quarter_turned, 1.5),
-    (rotated, 3),
+    (quarter_turned, 1),
+    (rotated, 4),
     (stretched, 1),
     (tilted, 1.5),
 )

@@ -257,12 +257,12 @@ SCENES: tuple[tuple[Scene, float], ...] = (
     (bordered, 3),
     (letterboxed, 0.8),
     (meme, 2),
-    (window, 2.5),
+    (window, 3.5),
     (feed, 2),
     (page, 0.8),
     (pasted, 2),
-    (with_inset, 1.2),
-    (collage, 1),
+    (with_inset, 2.2),
+    (collage, 0.6),
     (photographed, 1.5),
 )
 """Scenes with how often each is drawn."""

@@ -132,7 +132,7 @@ def slimmed(network: CopyNetwork, stages: Sequence[Stage], pixels: torch.Tensor)
                 kept.append(_narrowed(block, next(wanted), maps))
             maps = block(maps)
     slim = CopyNetwork(nn.Sequential(stem, kept[0]), nn.Sequential(*kept[1:], head))
-    slim.projection = network.projection
+    slim.projection, slim.palette = network.projection, network.palette
     return slim
 
 

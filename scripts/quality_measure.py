@@ -161,7 +161,8 @@ class Sources:
     def undecided(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Bool [k, n]: a picture and a figure that may show it, edited, are neither right nor wrong."""
         same = self.packages[places][:, None] == self.packages[None]
-        return same & (self.figures[places][:, None] != self.figures[None])
+        undecided: NDArray[np.bool_] = same & (self.figures[places][:, None] != self.figures[None])
+        return undecided
 
 
 def _scene_numbers(items: Sequence[Item]) -> NDArray[np.intp]:

@@ -6,7 +6,8 @@ PACKAGES holds an unpacked Debian package (`dpkg -x`) in each of the folders tha
 `scripts/descriptor_pictures.py` names. RUN gets the small pictures, checkpoints and a log.jsonl of each
 stage, and in the end copy_descriptor.safetensors with its digest. Started again, it goes on where it stopped.
 The first stage (`descriptor_training`) teaches the backbone. In the second (`descriptor_student`) half of
-what it learnt stands beside the structure of pictures, and it learns from what it says itself of all.
+what it learnt stands beside the structure of pictures and their colours, and it learns from what it says
+itself of all.
 `--first` takes the weights of an earlier first stage. `--install` puts weights and log beside
 `models/copy_descriptor.py`, which states the digest.
 """
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from scripts.descriptor_background import background_rows
+from scripts.descriptor_palette import set_palette
 from scripts.descriptor_pictures import (
     MOST_PER_PACKAGE,
     Pictures,
@@ -91,9 +93,10 @@ def first_stage(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwor
 
 
 def narrowed(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> CopyNetwork:
-    """The network of a first stage with the principal half of its numbers, and structure beside them."""
+    """The network of a first stage with the principal half of its numbers beside structure and colours."""
     narrow = CopyNetwork(network.first, network.rest)
     narrow.projection = network.projection
+    set_palette(narrow.palette, pictures, chosen)
     evened_out(narrow, pictures, chosen, power=0.0, count=copy_descriptor.TRAINED_DIM)
     return narrow
 

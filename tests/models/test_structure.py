@@ -84,7 +84,7 @@ def test_products_stay_where_signs_turn(edit: Edit, pictures: list[Image.Image])
 def test_strangers_have_little_in_common(pictures: list[Image.Image]) -> None:
     rows = structure(pixels_of(pictures, SIDE))
     strangers = (rows @ rows.T)[~torch.eye(len(pictures), dtype=torch.bool)]
-    assert strangers.abs().max() < 0.35 and strangers.abs().mean() < 0.1
+    assert strangers.abs().max() < 0.4 and strangers.abs().mean() < 0.1
 
 
 def test_one_brightness_has_no_structure_and_a_faint_edge_has() -> None:

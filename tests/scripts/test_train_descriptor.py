@@ -33,9 +33,10 @@ from scripts.descriptor_validation import kinship, precision_scores
 from scripts.qt_resources import read_resources
 from scripts.train_descriptor import export, narrowed
 from tests.qt_collections import resource_collection
-from twinlens.models import efficientnet, load_model
+from twinlens.models import efficientnet, load_model, palette, structure
 from twinlens.models.copy_descriptor import (
     BACKGROUND,
+    PALETTE_SHARE,
     ROW_DIM,
     SIDE,
     STRUCTURE_SHARE,
@@ -44,7 +45,6 @@ from twinlens.models.copy_descriptor import (
     read_network,
     squashed,
 )
-from twinlens.models.structure import structure
 
 PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
@@ -294,7 +294,7 @@ def test_another_plan_does_not_go_on_with_a_checkpoint(pictures: Pictures, tmp_p
         train(PLAN, pictures, fresh_network(pictures), tmp_path, workers=0)
 
 
-def test_the_second_stage_begins_with_half_of_what_was_learnt_and_structure_beside_it(
+def test_the_second_stage_begins_with_half_of_what_was_learnt_beside_structure_and_colours(
     pictures: Pictures,
 ) -> None:
     network, chosen = fresh_network(pictures).eval(), np.arange(len(pictures))
@@ -306,8 +306,10 @@ def test_the_second_stage_begins_with_half_of_what_was_learnt_and_structure_besi
         rows = narrow(pixels)
     assert learnt.shape == rows.shape == (len(pictures), ROW_DIM)
     shares = rows[:, :TRAINED_DIM].pow(2).sum(dim=1)
-    assert torch.allclose(shares, torch.tensor(1 - STRUCTURE_SHARE), atol=1e-4)
-    assert torch.allclose(rows[:, TRAINED_DIM:], STRUCTURE_SHARE**0.5 * structure(pixels), atol=1e-5)
+    assert torch.allclose(shares, torch.tensor(1 - STRUCTURE_SHARE - PALETTE_SHARE), atol=1e-4)
+    seen, colours = rows[:, TRAINED_DIM:].split([structure.DIM, palette.DIM], dim=1)
+    assert torch.allclose(seen, STRUCTURE_SHARE**0.5 * structure.structure(pixels), atol=1e-5)
+    assert torch.allclose(colours, PALETTE_SHARE**0.5 * narrow.palette(pixels), atol=1e-5)
     # So few pictures lie in the span of the axes that stay: their distances stay as they were.
     centred = torch.nn.functional.normalize(learnt - learnt.mean(dim=0), dim=1)
     kept = torch.nn.functional.normalize(rows[:, :TRAINED_DIM], dim=1)

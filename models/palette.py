@@ -1,0 +1,63 @@
+"""Which colours a picture has, wherever in it they lie.
+
+Structure (`models/structure.py`) stays where a picture loses its colours and turns where it is cut, rotated
+or put into a frame. A palette is the other way round. Its rows are soft histograms, compared by the products
+of the square roots of shares (the Bhattacharyya coefficient), less what pictures have in common, each
+direction divided by how far pictures differ in it: a blue sky says less than as much violet.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate, normalize
+
+LEVELS = 6
+"""Of red, green and blue: a bin is one of each."""
+
+BINS = LEVELS**3
+
+DIM = 64
+"""Numbers of a row."""
+
+SIDE = 20
+"""Colours are those of so many places of a row and of a column: noise and screens of dots are none."""
+
+
+class Palette(nn.Module):
+    """Rows of the colours of pictures.
+
+    Attributes:
+        mean: float32 [216], of the roots that training pictures have.
+        axes: float32 [64, 216], their principal directions, each divided by its standard deviation.
+    """
+
+    mean: torch.Tensor
+    axes: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(BINS))
+        self.register_buffer("axes", torch.zeros(DIM, BINS))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Unit rows, float32 [n, 64], of uint8 [n, 3, side, side]."""
+        return normalize((roots(pixels) - self.mean) @ self.axes.T, dim=1)
+
+
+def roots(pixels: torch.Tensor) -> torch.Tensor:
+    """Square roots of the shares of all bins, float32 [n, 216], of uint8 [n, 3, side, side].
+
+    A colour between levels counts with those around it, the nearer ones more.
+    """
+    # torch resizes bytes of a CPU ten times as fast as numbers, and those of a GPU not at all.
+    shown = pixels if pixels.device.type == "cpu" else pixels.to(torch.float32)
+    small = interpolate(shown, (SIDE, SIDE), mode="bilinear", antialias=True)
+    levels = small.flatten(2).to(torch.float32) * ((LEVELS - 1) / 255)
+    places = torch.arange(LEVELS, device=pixels.device)[:, None]
+    # Float32 [n, 3, 6, 400]: of which level a place is, in each channel.
+    near = (1 - (levels[:, :, None] - places).abs()).clamp(min=0)
+    red, green, blue = near.unbind(1)
+    pairs = (red[:, :, None] * green[:, None]).flatten(1, 2)
+    shares = pairs @ blue.transpose(1, 2) / levels.shape[2]
+    return shares.flatten(1).clamp(min=0).sqrt()
