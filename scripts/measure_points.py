@@ -249,6 +249,9 @@ def report(measured: Measured) -> str:
     for name, values in measured.true.items():
         shares = "".join(f"{np.mean(values >= point):15.3f}" for point in points.values())
         lines.append(f"{name:<18}{shares}{np.median(values):11.3f}")
+    shares = "".join(f"{np.mean(true >= point):15.3f}" for point in points.values())
+    expected = "".join(f"{false_share(false, point) * 5e7:15,.1f}" for point in points.values())
+    lines += [f"{'all edits':<18}{shares}", f"{'false of 10,000':<18}{expected}"]
     isolation = min(0.9, float(np.quantile(measured.nearest, 0.05)))
     lines += ["", f"floor {floor:.2f}, isolation b {isolation:.3f}, most similar false pair {false[-1]:.3f}"]
     return "\n".join(lines)
