@@ -1,7 +1,7 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
-of a slimmer network that learnt from it; the logs of both lie beside them. A quarter of a row is not learnt:
+of a slimmer network that learnt from it; the logs of both lie beside them. Three tenths of a row are not learnt:
 a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
 """
 
@@ -35,12 +35,12 @@ FAST_WEIGHTS_DIGEST = "5a07ac7f5d2b58602ebdcfa824e6eb48debd9851d061fdf92e0144499
 
 RANGES = "ranges"
 
-SIDE, FAST_SIDE = 160, 96
+SIDE, FAST_SIDE = 192, 96
 TRAINED_DIM = 255
 ROW_DIM = TRAINED_DIM + structure.DIM + palette.DIM
 DIM = ROW_DIM + 1
 
-STRUCTURE_SHARE, PALETTE_SHARE = 0.2, 0.07
+STRUCTURE_SHARE, PALETTE_SHARE = 0.23, 0.07
 """Of a row's squared length, and so of its cosines; the rest is learnt."""
 
 BACKGROUND = 1000
@@ -76,9 +76,9 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant("8", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
+    NAME: Variant("10", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
     FAST_NAME: Variant(
-        "9", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "11", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
 }
 
@@ -102,7 +102,7 @@ def _description(
                 "resize_mode": "squash",
                 "size": [variant.side, variant.side],
                 "std": [0.5, 0.5, 0.5],
-                "structure": [structure.SIGNS, structure.PRODUCTS, STRUCTURE_SHARE],
+                "structure": [structure.CONTRASTS, structure.PRODUCTS, STRUCTURE_SHARE],
             },
             sort_keys=True,
         ),
@@ -139,6 +139,7 @@ class CopyNetwork(nn.Module):
         self.first, self.rest, self.plain = first, rest, plain
         self.projection = nn.Linear(efficientnet.DIM, ROW_DIM if plain else TRAINED_DIM)
         if not plain:
+            self.structure = structure.Structure()
             self.palette = palette.Palette()
         self.background: torch.Tensor
         self.register_buffer("background", torch.zeros(BACKGROUND, ROW_DIM))
@@ -169,7 +170,7 @@ class CopyNetwork(nn.Module):
             return learnt
         parts = (
             (1 - STRUCTURE_SHARE - PALETTE_SHARE, learnt),
-            (STRUCTURE_SHARE, structure.structure(pixels)),
+            (STRUCTURE_SHARE, self.structure(pixels)),
             (PALETTE_SHARE, self.palette(pixels)),
         )
         return _unit(torch.cat([math.sqrt(share) * part for share, part in parts], dim=1))

@@ -17,7 +17,7 @@ LEVELS = 6
 
 BINS = LEVELS**3
 
-DIM = 64
+DIM = 48
 """Numbers of a row."""
 
 SIDE = 20
@@ -29,7 +29,7 @@ class Palette(nn.Module):
 
     Attributes:
         mean: float32 [216], of the roots that training pictures have.
-        axes: float32 [64, 216], their principal directions, each divided by its standard deviation.
+        axes: float32 [48, 216], their principal directions, each divided by its standard deviation.
     """
 
     mean: torch.Tensor
@@ -41,7 +41,7 @@ class Palette(nn.Module):
         self.register_buffer("axes", torch.zeros(DIM, BINS))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Unit rows, float32 [n, 64], of uint8 [n, 3, side, side]."""
+        """Unit rows, float32 [n, 48], of uint8 [n, 3, side, side]."""
         return normalize((roots(pixels) - self.mean) @ self.axes.T, dim=1)
 
 

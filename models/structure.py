@@ -1,9 +1,12 @@
-"""What a picture looks like from afar: the signs of its lowest frequencies, as classic hashes keep them.
+"""What a picture looks like from afar: where it is brighter than around, as classic hashes keep it.
 
 A learnt row sees through crops, frames and turned pictures, and is unsure where a picture lost its detail
 or its colours: blur, halftone, mosaic, grey. Perceptual hashes are the other way round. These rows are such
-a hash with soft bits, the signs of coefficients of a cosine transform as in pHash and PDQ. As a part of one
-vector with the learnt row, their dot product adds to its own.
+a hash with soft bits. As a part of one vector with the learnt row, their dot product adds to its own.
+
+Most of a row are signs of local contrasts, as of the Laplacian in Marr-Hildreth hashes: what is pasted into
+a picture turns those where it lies, and leaves the others as they were. The rest are products of the signs
+of its lowest frequencies, as pHash and PDQ take them, that stay where a picture is mirrored.
 """
 
 from __future__ import annotations
@@ -14,102 +17,151 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import normalize
+from torch import nn
+from torch.nn.functional import avg_pool2d, normalize, pad
 
-SIGNS, PRODUCTS = 144, 48
-DIM = SIGNS + PRODUCTS
+PLACES = 16
+"""Of a row and of a column, at which contrasts are taken."""
+
+SIGNS = PLACES**2
+
+CONTRASTS, PRODUCTS = 160, 48
+DIM = CONTRASTS + PRODUCTS
 """Numbers of a row."""
 
-PRODUCTS_SHARE = 0.3
-"""Of a row's squared length; the rest is that of the signs."""
+PRODUCTS_SHARE = 0.26
+"""Of a row's squared length; the rest is that of the contrasts."""
 
-SIDE = 20
-"""Frequencies of a row and of a column, of which the lowest are taken."""
+CELLS = 2 * PLACES
+"""Of a row and of a column, whose mean brightness is all that is looked at."""
 
-SOFTNESS = 0.05
-"""A coefficient of so many times the root mean square is 0.7 of a sign."""
+SOFTNESS, FAINT = 0.3, 0.1
+"""A contrast of so many times the median of a picture's is 0.7 of a sign; so is one of so many grey levels."""
+
+WAVES = 12
+"""Frequencies of a row and of a column, of which the lowest are multiplied."""
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601."""
 
-_SMALLEST, _SHORTEST = 1e-2, 0.3
+_SHORTEST = 0.3
+_WAVE_SOFTNESS, _SMALLEST_WAVE = 0.05, 1e-2
 _AT_ONCE = 4
 
 
-class Frequencies(NamedTuple):
-    """Places in a square of coefficients [20 * 20].
+class Structure(nn.Module):
+    """Rows of the structure of pictures.
 
     Attributes:
-        lowest: int64 [144], without the mean.
-        weights: float32 [144], what each of these counts for: the root of 1 / frequency. A cut or a frame
-            moves a picture, and the higher a frequency, the sooner its sign turns.
-        first, second: int64 [48], pairs whose product stays as it is when a picture is mirrored, stood on
-            its head, or inverted: each of these turns the signs of a coefficient with odd numbers, or of
-            all.
+        mean: float32 [256], of the signs that training pictures have.
+        axes: float32 [160, 256], their principal directions, each divided by its standard deviation: what
+            nearly all pictures show (a bright sky) says less than the rest.
     """
 
-    lowest: torch.Tensor
-    weights: torch.Tensor
+    mean: torch.Tensor
+    axes: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(SIGNS))
+        self.register_buffer("axes", torch.zeros(CONTRASTS, SIGNS))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Rows float32 [n, 208], of uint8 [n, 3, side, side].
+
+        Their length is 1, and less where there is next to nothing to be seen.
+        """
+        seen = brightness(pixels)
+        whitened = (signs(seen) - self.mean) @ self.axes.T
+        contrasts = normalize(whitened, dim=1, eps=_SHORTEST * math.sqrt(CONTRASTS))
+        parts = (math.sqrt(1 - PRODUCTS_SHARE) * contrasts, math.sqrt(PRODUCTS_SHARE) * products(seen))
+        return torch.cat(parts, dim=1)
+
+
+def brightness(pixels: torch.Tensor) -> torch.Tensor:
+    """The mean brightness of each cell, in grey levels, float32 [n, 32, 32], of uint8 [n, 3, side, side]."""
+    down, across = _boxes(pixels.shape[-1], pixels.device)
+    rows = pixels.permute(0, 2, 3, 1).flatten(2)
+    # A few at a time: a CPU's kernel zeroes the memory of larger blocks anew for each call.
+    count = _AT_ONCE if pixels.device.type == "cpu" else max(1, len(rows))
+    return torch.cat([down @ (some.to(torch.float32) @ across.T) for some in torch.split(rows, count)])
+
+
+def signs(seen: torch.Tensor) -> torch.Tensor:
+    """How much brighter each place is than what lies around it, as soft signs, float32 [n, 256].
+
+    Args:
+        seen: float32 [n, 32, 32]. A place is of 2 x 2 cells, what lies around it of 6 x 6.
+    """
+    around = avg_pool2d(pad(seen, (2, 2, 2, 2), mode="replicate"), 6, stride=2)
+    contrasts = (avg_pool2d(seen, 2) - around).flatten(1)
+    usual = contrasts.abs().median(dim=1, keepdim=True).values
+    return contrasts / (contrasts.pow(2) + (SOFTNESS * usual).pow(2) + FAINT**2).sqrt()
+
+
+def products(seen: torch.Tensor) -> torch.Tensor:
+    """Products of pairs of waves' soft signs, rows of length 1 or less, float32 [n, 48].
+
+    A pair's product stays as it is when a picture is mirrored, stood on its head, or inverted: each of these
+    turns the signs of all waves with odd numbers, or of all.
+
+    Args:
+        seen: float32 [n, 32, 32].
+    """
+    waves = _waves(seen.device)
+    amplitudes = (waves @ (seen @ waves.T)).flatten(1)
+    amplitudes[:, 0] = 0
+    size = amplitudes.pow(2).mean(dim=1, keepdim=True).sqrt()
+    # An amplitude of a hundredth of a grey level says nothing, and where all are smaller there is no row.
+    soft = amplitudes / (amplitudes.pow(2) + (_WAVE_SOFTNESS * size).pow(2) + _SMALLEST_WAVE**2).sqrt()
+    pairs = _pairs(seen.device)
+    return normalize(soft[:, pairs.first] * soft[:, pairs.second], dim=1, eps=1)
+
+
+class Pairs(NamedTuple):
+    """Places in a square of waves [12 * 12], int64 [48] each."""
+
     first: torch.Tensor
     second: torch.Tensor
 
 
-def structure(pixels: torch.Tensor) -> torch.Tensor:
-    """Rows of unit length, float32 [n, 192], of uint8 [n, 3, side, side].
-
-    Of a picture of one brightness they are next to zeros, and shorter than 1 where there are only few waves.
-    """
-    amplitudes = _amplitudes(pixels).flatten(1)
-    amplitudes[:, 0] = 0
-    size = amplitudes.pow(2).mean(dim=1, keepdim=True).sqrt()
-    # An amplitude of a hundredth of a grey level says nothing, and where all are smaller there is no row.
-    signs = amplitudes / (amplitudes.pow(2) + (SOFTNESS * size).pow(2) + _SMALLEST**2).sqrt()
-    places = _frequencies(pixels.device)
-    direct = normalize(signs[:, places.lowest] * places.weights, dim=1, eps=_SHORTEST)
-    products = normalize(signs[:, places.first] * signs[:, places.second], dim=1, eps=1)
-    return torch.cat([math.sqrt(1 - PRODUCTS_SHARE) * direct, math.sqrt(PRODUCTS_SHARE) * products], dim=1)
-
-
-def _amplitudes(pixels: torch.Tensor) -> torch.Tensor:
-    """Of the waves of a cosine transform (DCT-II) of the brightness, in grey levels, float32 [n, 20, 20]."""
-    waves, columns = _waves(pixels.shape[-1], pixels.device)
-    rows = pixels.permute(0, 2, 3, 1).flatten(2)
-    # A few at a time: a CPU's kernel zeroes the memory of larger blocks anew for each call.
-    count = _AT_ONCE if pixels.device.type == "cpu" else max(1, len(rows))
-    return torch.cat([waves @ (some.to(torch.float32) @ columns.T) for some in torch.split(rows, count)])
-
-
 @cache
-def _waves(side: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Float32 [20, side], a column's mean and its mean products with waves; the same of rows of colours.
+def _boxes(side: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """What gives the means of rows, float32 [32, side], and those of columns of colours, [32, side * 3].
 
-    The second, [20, side * 3], gives brightness and transform at once: pixels lie in memory as
-    [n, side, side, 3].
+    The second gives brightness and mean at once: pixels lie in memory as [n, side, side, 3].
     """
-    places = (torch.arange(side, dtype=torch.float64) + 0.5) * math.pi / side
-    waves = torch.cos(torch.arange(SIDE, dtype=torch.float64)[:, None] * places) * math.sqrt(2)
-    waves[0] = 1
-    of_columns = (waves / side).to(device, torch.float32)
+    edges = torch.arange(CELLS + 1, dtype=torch.float64) * side / CELLS
+    starts = torch.arange(side, dtype=torch.float64)
+    covered = torch.minimum(edges[1:, None], starts + 1) - torch.maximum(edges[:-1, None], starts)
+    of_columns = (covered.clamp(min=0) * CELLS / side).to(device, torch.float32)
     of_rows = of_columns[:, :, None] * torch.tensor(LUMA, device=device)
     return of_columns, of_rows.flatten(1)
 
 
 @cache
-def _frequencies(device: torch.device) -> Frequencies:
-    square = ((y * y + x * x, y, x) for y in range(SIDE) for x in range(SIDE))
+def _waves(device: torch.device) -> torch.Tensor:
+    """A column's mean and its mean products with the waves of a cosine transform (DCT-II), [12, 32]."""
+    places = (torch.arange(CELLS, dtype=torch.float64) + 0.5) * math.pi / CELLS
+    waves = torch.cos(torch.arange(WAVES, dtype=torch.float64)[:, None] * places) * math.sqrt(2)
+    waves[0] = 1
+    return (waves / CELLS).to(device, torch.float32)
+
+
+@cache
+def _pairs(device: torch.device) -> Pairs:
+    square = ((y * y + x * x, y, x) for y in range(WAVES) for x in range(WAVES))
     ordered = [(y, x) for _, y, x in sorted(square)][1:]
     pairs = []
     for parity in ((0, 0), (0, 1), (1, 0), (1, 1)):
         alike = [(y, x) for y, x in ordered if (y % 2, x % 2) == parity]
         pairs += [(y * y + x * x, first, (y, x)) for first, (y, x) in pairwise(alike)]
     pairs.sort()
-    return Frequencies(
-        lowest=_places(ordered[:SIGNS], device),
-        weights=torch.tensor([math.hypot(y, x) ** -0.5 for y, x in ordered[:SIGNS]], device=device),
+    return Pairs(
         first=_places([first for _, first, _ in pairs[:PRODUCTS]], device),
         second=_places([second for *_, second in pairs[:PRODUCTS]], device),
     )
 
 
 def _places(pairs: list[tuple[int, int]], device: torch.device) -> torch.Tensor:
-    return torch.tensor([y * SIDE + x for y, x in pairs], device=device)
+    return torch.tensor([y * WAVES + x for y, x in pairs], device=device)

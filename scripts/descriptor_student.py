@@ -53,7 +53,8 @@ class StudentPlan(Rates):
 
     Attributes:
         size: pictures in a step; each comes with its edited copies.
-        side: of the squares that the student sees, px.
+        side: of the squares that the student is trained with, px. Smaller ones are seen faster.
+        run_side: of those that it will be run with, px.
         seed: of everything that is drawn.
         likeness: weight of the distances to the teacher's rows beside the contrast.
         kinship: weight of the neighbourhoods in plain features.
@@ -65,6 +66,7 @@ class StudentPlan(Rates):
     steps: int
     size: int = 48
     side: int
+    run_side: int
     seed: int
     backbone_rate: float = 2e-3
     likeness: float = 10.0
@@ -88,7 +90,7 @@ class Teacher:
         self.rows = torch.from_numpy(rows_of(self._rows_of_images, shown))
 
     def rows_of(self, edited: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
-        """Unit rows, float32 [n, 511], of two uint8 [n, 3, 160, 160]."""
+        """Unit rows, float32 [n, 511], of two uint8 [n, 3, 192, 192]."""
         return _both(self._seen(edited), self._seen(inner))
 
     def _seen(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -132,7 +134,8 @@ def slimmed(network: CopyNetwork, stages: Sequence[Stage], pixels: torch.Tensor)
                 kept.append(_narrowed(block, next(wanted), maps))
             maps = block(maps)
     slim = CopyNetwork(nn.Sequential(stem, kept[0]), nn.Sequential(*kept[1:], head))
-    slim.projection, slim.palette = network.projection, network.palette
+    slim.projection = network.projection
+    slim.structure, slim.palette = network.structure, network.palette
     return slim
 
 
@@ -201,7 +204,7 @@ def train_student(
                 write(log, _validated(plan, step, network, pictures, tested))
         # What was saved goes on from before this.
         drawn_back(network, start or {}, plan.drawn_back)
-        evened_out(network, pictures, chosen, plan.side, plan.whitening)
+        evened_out(network, pictures, chosen, plan.run_side, plan.whitening)
         write(log, {ENDED: True, **_validated(plan, step, network, pictures, tested)})
     return network
 
@@ -265,7 +268,7 @@ def _validated(
     plan: StudentPlan, step: int, network: CopyNetwork, pictures: Pictures, tested: NDArray[np.int64]
 ) -> dict[str, Any]:
     network.eval()
-    scores = validate(network_embed(network, plan.side), pictures, tested, plan.seed)
+    scores = validate(network_embed(network, plan.run_side), pictures, tested, plan.seed)
     network.train()
     rounded = {name: round(value, 4) for name, value in asdict(scores).items()}
-    return {"step": step, f"at {plan.side} px": rounded}
+    return {"step": step, f"at {plan.run_side} px": rounded}

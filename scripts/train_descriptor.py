@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from scripts.descriptor_background import background_rows
-from scripts.descriptor_palette import set_palette
+from scripts.descriptor_parts import set_parts
 from scripts.descriptor_pictures import (
     MOST_PER_PACKAGE,
     Pictures,
@@ -44,7 +44,7 @@ from twinlens.models.copy_descriptor import SIDE, CopyDescriptorEmbedder, CopyNe
 from twinlens.models.device import choose_precision
 
 FIRST = Plan()
-SECOND = StudentPlan(steps=420, side=SIDE, seed=7, drawn_back=0.12, whitening=0.15)
+SECOND = StudentPlan(steps=420, side=160, run_side=SIDE, seed=7, drawn_back=0.12, whitening=0.15)
 FIRST_WEIGHTS = "first_stage.safetensors"
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     teacher = Teacher(as_embedder(network, ranges), pictures)
     train_student(plan, pictures, teacher, network, run / "second", arguments.workers, backbone())
     path = run / copy_descriptor.WEIGHTS.name
-    print(f"{path}: {export(network, finished(network, pictures, chosen, plan.side), path)}")
+    print(f"{path}: {export(network, finished(network, pictures, chosen, plan.run_side), path)}")
     if arguments.install:
         shutil.copyfile(path, copy_descriptor.WEIGHTS)
         logs = [path for path in (run / LOG, run / "second" / LOG) if path.exists()]
@@ -96,7 +96,7 @@ def narrowed(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]
     """The network of a first stage with the principal half of its numbers beside structure and colours."""
     narrow = CopyNetwork(network.first, network.rest)
     narrow.projection = network.projection
-    set_palette(narrow.palette, pictures, chosen)
+    set_parts(narrow, pictures, chosen)
     evened_out(narrow, pictures, chosen, power=0.0, count=copy_descriptor.TRAINED_DIM)
     return narrow
 
