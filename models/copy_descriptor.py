@@ -1,8 +1,8 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
-of a slimmer network that learnt from it; the logs of both lie beside them. Three tenths of a row are not learnt:
-a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
+of a slimmer network that learnt from it; the logs of both lie beside them. Three tenths of a row are not
+learnt: a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
 """
 
 from __future__ import annotations

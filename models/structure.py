@@ -36,7 +36,7 @@ CELLS = 2 * PLACES
 """Of a row and of a column, whose mean brightness is all that is looked at."""
 
 SOFTNESS, FAINT = 0.3, 0.1
-"""A contrast of so many times the median of a picture's is 0.7 of a sign; so is one of so many grey levels."""
+"""Contrasts that are 0.7 of a sign: in medians of those of the picture, and in grey levels."""
 
 WAVES = 12
 """Frequencies of a row and of a column, of which the lowest are multiplied."""

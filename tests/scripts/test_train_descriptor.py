@@ -308,7 +308,7 @@ def test_the_second_stage_begins_with_half_of_what_was_learnt_beside_structure_a
     shares = rows[:, :TRAINED_DIM].pow(2).sum(dim=1)
     assert torch.allclose(shares, torch.tensor(1 - STRUCTURE_SHARE - PALETTE_SHARE), atol=1e-4)
     seen, colours = rows[:, TRAINED_DIM:].split([structure.DIM, palette.DIM], dim=1)
-    assert torch.allclose(seen, STRUCTURE_SHARE**0.5 * structure.structure(pixels), atol=1e-5)
+    assert torch.allclose(seen, STRUCTURE_SHARE**0.5 * narrow.structure(pixels), atol=1e-5)
     assert torch.allclose(colours, PALETTE_SHARE**0.5 * narrow.palette(pixels), atol=1e-5)
     # So few pictures lie in the span of the axes that stay: their distances stay as they were.
     centred = torch.nn.functional.normalize(learnt - learnt.mean(dim=0), dim=1)

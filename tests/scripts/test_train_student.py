@@ -37,7 +37,7 @@ from twinlens.models.copy_descriptor import (
 )
 from twinlens.models.lite import SLIM_STAGES, STAGES, Block, Convolution
 
-PLAN = StudentPlan(steps=4, size=4, side=64, seed=5, warm_up=2, saved_every=2, validated_every=4)
+PLAN = StudentPlan(steps=4, size=4, side=64, run_side=64, seed=5, warm_up=2, saved_every=2, validated_every=4)
 
 
 def teacher_network() -> CopyNetwork:
@@ -132,7 +132,7 @@ def test_smaller_squares_show_the_same(squares: torch.Tensor) -> None:
 def test_who_says_what_the_teacher_says_has_nothing_to_learn_from_it(
     pictures: Pictures, squares: torch.Tensor
 ) -> None:
-    plan, chosen = StudentPlan(steps=4, side=SIDE, seed=5), np.arange(len(pictures))
+    plan, chosen = StudentPlan(steps=4, side=SIDE, run_side=SIDE, seed=5), np.arange(len(pictures))
     network = teacher_network()
     teacher = Teacher(load_model(NAME, device="cpu", precision="float32"), pictures)
     with torch.inference_mode():
