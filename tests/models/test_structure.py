@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from scipy.fft import dctn
 from scipy.ndimage import uniform_filter
@@ -22,7 +24,6 @@ from twinlens.models.structure import (
     PLACES,
     PRODUCTS,
     PRODUCTS_SHARE,
-    SIGNS,
     Structure,
     brightness,
     products,
@@ -46,12 +47,12 @@ def cosines(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cosine_similarity(rows, others, dim=1)
 
 
-def means(pixels: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def means(pixels: torch.Tensor) -> NDArray[np.float64]:
     """Of the brightness of all cells, [n, 32, 32]."""
     grey = np.tensordot(pixels.numpy().astype(float), LUMA, axes=(1, 0))
     size = pixels.shape[-1] // CELLS
-    blocks: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = grey.reshape(-1, CELLS, size, CELLS, size)
-    return blocks.mean(axis=(2, 4))
+    cells: NDArray[np.float64] = grey.reshape(-1, CELLS, size, CELLS, size).mean(axis=(2, 4))
+    return cells
 
 
 def test_rows_have_unit_length_and_shares_that_are_known(
@@ -143,10 +144,7 @@ def test_products_are_of_the_lowest_waves(pictures: list[Image.Image]) -> None:
     pairs = []
     for parity in ((0, 0), (0, 1), (1, 0), (1, 1)):
         alike = [(y, x) for _, y, x in places if (y % 2, x % 2) == parity]
-        pairs += [
-            (after[0] ** 2 + after[1] ** 2, first, after)
-            for first, after in zip(alike, alike[1:], strict=False)
-        ]
+        pairs += [(after[0] ** 2 + after[1] ** 2, first, after) for first, after in pairwise(alike)]
     rows = products(brightness(pixels)).numpy()
     assert rows.shape == (len(pictures), PRODUCTS)
     for column, (_, first, second) in enumerate(sorted(pairs)[:PRODUCTS]):
@@ -180,4 +178,3 @@ def test_a_row_does_not_depend_on_its_neighbours(pictures: list[Image.Image], st
     pixels = pixels_of(pictures, SIDE)
     alone = torch.cat([structure(pixels[place : place + 1]) for place in range(len(pixels))])
     assert torch.allclose(alone, structure(pixels), atol=1e-5)
-    assert SIGNS == structure.axes.shape[1]
