@@ -28,7 +28,7 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "9513e9e1d09bbdc1c39831c38172b0fca3ff3c88ddeca41f81f2cbf9bad47276"
+WEIGHTS_DIGEST = "40467565829655aff9b96c47ce7788f52be0e85b93b1e03b6d113af630771d7b"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
 FAST_WEIGHTS_DIGEST = "5a07ac7f5d2b58602ebdcfa824e6eb48debd9851d061fdf92e0144499862704c"

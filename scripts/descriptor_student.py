@@ -1,4 +1,4 @@
-"""A network that learns what a copy descriptor says of edited pictures: a slimmer one, or the same once more.
+"""A slimmer network that learns what a copy descriptor says of edited pictures.
 
 It is trained for one side of squares. Its losses: what a plain and an edited picture give should be what the
 teacher gives for them (distillation); an edited picture must find its plain one among all that the teacher
@@ -10,7 +10,7 @@ slimmer student begins with the blocks and channels of its teacher that count mo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from scripts.descriptor_training import (
     LOG,
     Kin,
     Rates,
-    drawn_back,
     evened_out,
     optimizer_for,
     resume,
@@ -53,12 +52,10 @@ class StudentPlan(Rates):
 
     Attributes:
         size: pictures in a step; each comes with its edited copies.
-        side: of the squares that the student is trained with, px. Smaller ones are seen faster.
-        run_side: of those that it will be run with, px.
+        side: of the squares that the student sees, px.
         seed: of everything that is drawn.
         likeness: weight of the distances to the teacher's rows beside the contrast.
         kinship: weight of the neighbourhoods in plain features.
-        drawn_back: share of the way back to the tensors of `start`, at the end.
         whitening: power of the partial whitening of its rows at the end.
         saved_every, validated_every: steps.
     """
@@ -66,12 +63,10 @@ class StudentPlan(Rates):
     steps: int
     size: int = 48
     side: int
-    run_side: int
     seed: int
     backbone_rate: float = 2e-3
     likeness: float = 10.0
     kinship: float = 2.0
-    drawn_back: float = 0.0
     whitening: float = 0.25
     saved_every: int = 25
     validated_every: int = 400
@@ -176,7 +171,6 @@ def train_student(
     network: CopyNetwork,
     folder: Path,
     workers: int,
-    start: Mapping[str, torch.Tensor] | None = None,
 ) -> CopyNetwork:
     """Train, or go on training, and leave checkpoints and a log in `folder`."""
     held_out = pictures.held_out()
@@ -203,8 +197,7 @@ def train_student(
             if step % plan.validated_every == 0 or step == plan.steps:
                 write(log, _validated(plan, step, network, pictures, tested))
         # What was saved goes on from before this.
-        drawn_back(network, start or {}, plan.drawn_back)
-        evened_out(network, pictures, chosen, plan.run_side, plan.whitening)
+        evened_out(network, pictures, chosen, plan.side, plan.whitening)
         write(log, {ENDED: True, **_validated(plan, step, network, pictures, tested)})
     return network
 
@@ -268,7 +261,7 @@ def _validated(
     plan: StudentPlan, step: int, network: CopyNetwork, pictures: Pictures, tested: NDArray[np.int64]
 ) -> dict[str, Any]:
     network.eval()
-    scores = validate(network_embed(network, plan.run_side), pictures, tested, plan.seed)
+    scores = validate(network_embed(network, plan.side), pictures, tested, plan.seed)
     network.train()
     rounded = {name: round(value, 4) for name, value in asdict(scores).items()}
-    return {"step": step, f"at {plan.run_side} px": rounded}
+    return {"step": step, f"at {plan.side} px": rounded}

@@ -1,15 +1,12 @@
-"""Train the copy descriptor from the backbone's ImageNet weights, in two stages.
+"""Train the copy descriptor from the backbone's ImageNet weights.
 
     python -m scripts.train_descriptor PACKAGES RUN [--seed 1]
 
 PACKAGES holds an unpacked Debian package (`dpkg -x`) in each of the folders that
-`scripts/descriptor_pictures.py` names. RUN gets the small pictures, checkpoints and a log.jsonl of each
-stage, and in the end copy_descriptor.safetensors with its digest. Started again, it goes on where it stopped.
-The first stage (`descriptor_training`) teaches the backbone. In the second (`descriptor_student`) half of
-what it learnt stands beside the structure of pictures and their colours, and it learns from what it says
-itself of all.
-`--first` takes the weights of an earlier first stage. `--install` puts weights and log beside
-`models/copy_descriptor.py`, which states the digest.
+`scripts/descriptor_pictures.py` names. RUN gets the small pictures, checkpoints and a log.jsonl, and in the
+end copy_descriptor.safetensors with its digest. Started again, it goes on where it stopped. At last the
+principal half of what was learnt stands beside the structure of pictures and their colours. `--install` puts
+weights and log beside `models/copy_descriptor.py`, which states the digest.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ import argparse
 import ctypes
 import os
 import shutil
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,15 +33,15 @@ from scripts.descriptor_pictures import (
     save_pictures,
 )
 from scripts.descriptor_ranges import measured_ranges
-from scripts.descriptor_student import StudentPlan, Teacher, train_student
+from scripts.descriptor_student import StudentPlan
 from scripts.descriptor_training import LOG, Plan, evened_out, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
-from twinlens.models.copy_descriptor import SIDE, CopyDescriptorEmbedder, CopyNetwork, read_network
-from twinlens.models.device import choose_precision
+from twinlens.models.copy_descriptor import SIDE, CopyNetwork
 
-FIRST = Plan()
-SECOND = StudentPlan(steps=420, side=160, run_side=SIDE, seed=7, drawn_back=0.12, whitening=0.15)
-FIRST_WEIGHTS = "first_stage.safetensors"
+PLAN = Plan()
+
+WHITENING = 0.15
+"""Power of the partial whitening of the half that stays."""
 
 
 def main() -> None:
@@ -56,35 +52,17 @@ def main() -> None:
     pictures = pictures_of(arguments.packages, run / "pictures", arguments.most)
     print(composition(pictures), flush=True)
     chosen = np.flatnonzero(~pictures.held_out())
-    if arguments.first is not None:
-        first, _ = read_network(arguments.first, None, plain=True)
-    else:
-        first = first_stage(arguments, pictures)
-        export(first, finished(first, pictures, chosen, SIDE), run / FIRST_WEIGHTS)
-    network = narrowed(first, pictures, chosen)
-    ranges = finished(network, pictures, chosen, SIDE)
-    plan = replace(SECOND, steps=arguments.second_steps, size=arguments.size)
-    (run / "second").mkdir(exist_ok=True)
-    teacher = Teacher(as_embedder(network, ranges), pictures)
-    train_student(plan, pictures, teacher, network, run / "second", arguments.workers, backbone())
+    network = narrowed(trained(arguments, pictures), pictures, chosen)
     path = run / copy_descriptor.WEIGHTS.name
-    print(f"{path}: {export(network, finished(network, pictures, chosen, plan.run_side), path)}")
+    print(f"{path}: {export(network, finished(network, pictures, chosen, SIDE), path)}")
     if arguments.install:
         shutil.copyfile(path, copy_descriptor.WEIGHTS)
-        logs = [path for path in (run / LOG, run / "second" / LOG) if path.exists()]
-        copy_descriptor.WEIGHTS.with_suffix(".log.jsonl").write_text("".join(p.read_text() for p in logs))
+        shutil.copyfile(run / LOG, copy_descriptor.WEIGHTS.with_suffix(".log.jsonl"))
 
 
-def backbone() -> dict[str, torch.Tensor]:
-    """The tensors of its layers, as they are before any training."""
-    first, rest = efficientnet.build(efficientnet.find_weights())
-    state = CopyNetwork(first, rest).state_dict()
-    return {name: tensor for name, tensor in state.items() if name.startswith(("first.", "rest."))}
-
-
-def first_stage(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwork:
-    """The backbone, trained on edits."""
-    plan = replace(FIRST, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
+def trained(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwork:
+    """The backbone, trained on edits; all of its rows are learnt."""
+    plan = replace(PLAN, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     torch.manual_seed(plan.seed)
     network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()), plain=True)
     network.to(memory_format=torch.channels_last)
@@ -93,18 +71,12 @@ def first_stage(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwor
 
 
 def narrowed(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> CopyNetwork:
-    """The network of a first stage with the principal half of its numbers beside structure and colours."""
+    """A trained network with the principal half of its numbers beside structure and colours."""
     narrow = CopyNetwork(network.first, network.rest)
     narrow.projection = network.projection
     set_parts(narrow, pictures, chosen)
-    evened_out(narrow, pictures, chosen, power=0.0, count=copy_descriptor.TRAINED_DIM)
+    evened_out(narrow, pictures, chosen, power=WHITENING, count=copy_descriptor.TRAINED_DIM)
     return narrow
-
-
-def as_embedder(network: CopyNetwork, ranges: torch.Tensor) -> CopyDescriptorEmbedder:
-    """A copy of the network as it is run on this machine."""
-    precision = choose_precision("auto", "cpu", quantised=True)
-    return CopyDescriptorEmbedder(deepcopy(network), "cpu", precision, ranges=ranges)
 
 
 def finished(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64], side: int) -> torch.Tensor:
@@ -153,10 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser, plan: Plan | StudentPlan) -> 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    add_arguments(parser, FIRST)
+    add_arguments(parser, PLAN)
     parser.add_argument("--most", type=int, default=MOST_PER_PACKAGE, help="pictures of one package")
-    parser.add_argument("--first", type=Path, help="weights of a first stage")
-    parser.add_argument("--second-steps", type=int, default=SECOND.steps)
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """Train the fast descriptor, a student of the copy descriptor that is installed.
 
-    python -m scripts.train_student PACKAGES RUN [--steps 1200] [--seed 5]
+    python -m scripts.train_student PACKAGES RUN [--steps 1000] [--seed 5]
 
 PACKAGES is that of `scripts/train_descriptor.py`, and so may be RUN: its small pictures are used again.
 RUN/student gets checkpoints and log.jsonl, and in the end fast_descriptor.safetensors with its digest.
@@ -26,7 +26,7 @@ from scripts.train_descriptor import add_arguments, export, finished, keep_freed
 from twinlens.models import copy_descriptor, lite, load_model
 from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork, read_network
 
-PLAN = StudentPlan(steps=1200, side=FAST_SIDE, run_side=FAST_SIDE, seed=5, whitening=0.25)
+PLAN = StudentPlan(steps=1000, side=FAST_SIDE, seed=5, whitening=0.25)
 
 COUNTED = 256
 """Pictures by which channels are chosen."""
@@ -45,7 +45,7 @@ def main() -> None:
     network = train_student(plan, pictures, teacher, begun(plan, pictures), folder, arguments.workers)
     chosen = np.flatnonzero(~pictures.held_out())
     path = folder / copy_descriptor.FAST_WEIGHTS.name
-    print(f"{path}: {export(network, finished(network, pictures, chosen, plan.run_side), path)}")
+    print(f"{path}: {export(network, finished(network, pictures, chosen, plan.side), path)}")
     if arguments.install:
         shutil.copyfile(path, copy_descriptor.FAST_WEIGHTS)
         shutil.copyfile(folder / LOG, copy_descriptor.FAST_WEIGHTS.with_suffix(".log.jsonl"))
