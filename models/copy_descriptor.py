@@ -1,7 +1,7 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
-of a slimmer network that learnt from it; the logs of both lie beside them. Three tenths of a row are not
+of a slimmer network that learnt from it; the logs of both lie beside them. A third of a row is not
 learnt: a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
 """
 
@@ -40,7 +40,7 @@ TRAINED_DIM = 255
 ROW_DIM = TRAINED_DIM + structure.DIM + palette.DIM
 DIM = ROW_DIM + 1
 
-STRUCTURE_SHARE, PALETTE_SHARE = 0.23, 0.07
+STRUCTURE_SHARE, PALETTE_SHARE = 0.25, 0.07
 """Of a row's squared length, and so of its cosines; the rest is learnt."""
 
 BACKGROUND = 1000
