@@ -1,8 +1,8 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
-of a slimmer network that learnt from it; the logs of both lie beside them. A third of a row is not
-learnt: a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
+of a slimmer network that learnt from it; the logs of both lie beside them. A third of a row is not learnt:
+a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "40467565829655aff9b96c47ce7788f52be0e85b93b1e03b6d113af630771d7b"
+WEIGHTS_DIGEST = "3bc0abbb25b19a427de1dec9b25733bca9ab53036964cf2ea90ba59eaaf33877"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
 FAST_WEIGHTS_DIGEST = "5a07ac7f5d2b58602ebdcfa824e6eb48debd9851d061fdf92e0144499862704c"
