@@ -131,7 +131,7 @@ class CopyNetwork(nn.Module):
 
     Args:
         first, rest: the layers of `lite.layers`.
-        plain: as the first stage of training knows it: all of a row is learnt.
+        plain: as its training knows it: all of a row is learnt.
     """
 
     def __init__(self, first: nn.Sequential, rest: nn.Sequential, *, plain: bool = False) -> None:
@@ -265,7 +265,7 @@ def load(
 
 
 def read_network(
-    path: Path, digest: str | None, stages: Sequence[lite.Stage] = lite.STAGES, *, plain: bool = False
+    path: Path, digest: str | None, stages: Sequence[lite.Stage] = lite.STAGES
 ) -> tuple[CopyNetwork, torch.Tensor]:
     """The float32 network on the CPU, from a file of a training script, and its ranges.
 
@@ -273,7 +273,6 @@ def read_network(
         path: a safetensors file.
         digest: what `weights.digest` gives for it; None takes any file of the right shapes.
         stages: of its blocks.
-        plain: what the first stage of training ended with.
 
     Returns:
         The network, and float32 [k, 2] for `QuantisedMaps`.
@@ -287,7 +286,7 @@ def read_network(
         state: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsCorrupt(f"{path} cannot be read: {weights.one_line(error)}") from error
-    network = CopyNetwork(*lite.layers(stages), plain=plain)
+    network = CopyNetwork(*lite.layers(stages))
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wanted[RANGES] = (len(list(ranged(network.layers))), 2)
     found = weights.digest(state)

@@ -70,12 +70,14 @@ def trained(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwork:
     return train(plan, pictures, network, arguments.run, arguments.workers)
 
 
-def narrowed(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> CopyNetwork:
+def narrowed(
+    network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64], power: float = WHITENING
+) -> CopyNetwork:
     """A trained network with the principal half of its numbers beside structure and colours."""
     narrow = CopyNetwork(network.first, network.rest)
     narrow.projection = network.projection
     set_parts(narrow, pictures, chosen)
-    evened_out(narrow, pictures, chosen, power=WHITENING, count=copy_descriptor.TRAINED_DIM)
+    evened_out(narrow, pictures, chosen, power=power, count=copy_descriptor.TRAINED_DIM)
     return narrow
 
 
