@@ -10,9 +10,9 @@ from __future__ import annotations
 from twinlens.engine.types import OperatingPoints
 
 COPY_DESCRIPTOR = OperatingPoints(
-    strict=0.92,
-    default=0.87,
-    loose=0.83,
+    strict=0.91,
+    default=0.85,
+    loose=0.81,
     measured=True,
     precision=(1.0, 0.999, 0.997),
     recall=(0.468, 0.69, 0.815),
