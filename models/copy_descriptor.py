@@ -31,7 +31,7 @@ WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
 WEIGHTS_DIGEST = "3bc0abbb25b19a427de1dec9b25733bca9ab53036964cf2ea90ba59eaaf33877"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "5a07ac7f5d2b58602ebdcfa824e6eb48debd9851d061fdf92e0144499862704c"
+FAST_WEIGHTS_DIGEST = "0bae7d8337e8ad5332c6eea32f90c2fc948d543ba919d23ffb4c084e01d634ab"
 
 RANGES = "ranges"
 
@@ -119,7 +119,7 @@ def _description(
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
     NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.76, isolation=0.585),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.79, isolation=0.596),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.77, isolation=0.593),
 }
 
 

@@ -19,9 +19,9 @@ COPY_DESCRIPTOR = OperatingPoints(
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
-    strict=0.92,
-    default=0.87,
-    loose=0.84,
+    strict=0.91,
+    default=0.86,
+    loose=0.82,
     measured=True,
     precision=(1.0, 0.999, 0.997),
     recall=(0.46, 0.665, 0.755),
