@@ -96,11 +96,11 @@ def test_a_sign_says_whether_a_place_is_brighter_than_around(pictures: list[Imag
 @pytest.mark.parametrize(
     ("edit", "least"),
     [
-        (lambda image: image.filter(ImageFilter.GaussianBlur(min(image.size) / 60)), 0.7),
-        (lambda image: ImageOps.grayscale(image).convert("RGB"), 0.95),
-        (lambda image: ImageOps.posterize(image, 3), 0.6),
-        (lambda image: image.resize((24, 24)).resize(image.size, Image.Resampling.NEAREST), 0.6),
-        (lambda image: image.point(lambda value: value // 2), 0.85),
+        (lambda image: image.filter(ImageFilter.GaussianBlur(min(image.size) / 40)), 0.8),
+        (lambda image: ImageOps.grayscale(image).convert("RGB"), 0.97),
+        (lambda image: ImageOps.posterize(image, 3), 0.75),
+        (lambda image: image.resize((24, 24)).resize(image.size, Image.Resampling.NEAREST), 0.7),
+        (lambda image: image.point(lambda value: value // 2), 0.9),
     ],
     ids=["blurred", "grey", "few colours", "mosaic", "darker"],
 )
@@ -165,13 +165,13 @@ def test_one_brightness_has_next_to_no_structure_and_a_faint_edge_has(structure:
     flat[1, :, : SIDE // 2] = 199
     assert signs(brightness(flat))[0].norm() < 0.01 and products(brightness(flat))[0].norm() < 0.01
     rows = structure(flat)
-    assert rows[0].norm() < 0.3 and rows[1].norm() > 0.5
+    assert rows[0].norm() < 0.1 and rows[1].norm() > 0.5
 
 
 def test_a_smaller_square_gives_nearly_the_same_row(
     pictures: list[Image.Image], structure: Structure
 ) -> None:
-    assert cosines(structure(pixels_of(pictures, SIDE)), structure(pixels_of(pictures, 96))).min() > 0.9
+    assert cosines(structure(pixels_of(pictures, SIDE)), structure(pixels_of(pictures, 96))).min() > 0.95
 
 
 def test_a_row_does_not_depend_on_its_neighbours(pictures: list[Image.Image], structure: Structure) -> None:
