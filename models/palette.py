@@ -9,8 +9,9 @@ direction divided by how far pictures differ in it: a blue sky says less than as
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.nn.functional import interpolate, normalize
+
+from twinlens.models.principal import Principal
 
 LEVELS = 6
 """Of red, green and blue: a bin is one of each."""
@@ -24,25 +25,15 @@ SIDE = 20
 """Colours are those of so many places of a row and of a column: noise and screens of dots are none."""
 
 
-class Palette(nn.Module):
-    """Rows of the colours of pictures.
-
-    Attributes:
-        mean: float32 [216], of the roots that training pictures have.
-        axes: float32 [48, 216], their principal directions, each divided by its standard deviation.
-    """
-
-    mean: torch.Tensor
-    axes: torch.Tensor
+class Palette(Principal):
+    """Rows of the colours of pictures: of the roots of 216 shares along 48 directions."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(BINS))
-        self.register_buffer("axes", torch.zeros(DIM, BINS))
+        super().__init__(DIM, BINS)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit rows, float32 [n, 48], of uint8 [n, 3, side, side]."""
-        return normalize((roots(pixels) - self.mean) @ self.axes.T, dim=1)
+        return normalize(self.along(roots(pixels)), dim=1)
 
 
 def roots(pixels: torch.Tensor) -> torch.Tensor:

@@ -17,8 +17,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from torch import nn
 from torch.nn.functional import avg_pool2d, normalize, pad
+
+from twinlens.models.principal import Principal
 
 PLACES = 16
 """Of a row and of a column, at which contrasts are taken."""
@@ -49,22 +50,14 @@ _WAVE_SOFTNESS, _SMALLEST_WAVE = 0.05, 1e-2
 _AT_ONCE = 4
 
 
-class Structure(nn.Module):
-    """Rows of the structure of pictures.
+class Structure(Principal):
+    """Rows of the structure of pictures: of 256 signs along 160 directions, and of 48 products.
 
-    Attributes:
-        mean: float32 [256], of the signs that training pictures have.
-        axes: float32 [160, 256], their principal directions, each divided by its standard deviation: what
-            nearly all pictures show (a bright sky) says less than the rest.
+    What nearly all pictures show (a bright sky) says less than the rest.
     """
 
-    mean: torch.Tensor
-    axes: torch.Tensor
-
     def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(SIGNS))
-        self.register_buffer("axes", torch.zeros(CONTRASTS, SIGNS))
+        super().__init__(CONTRASTS, SIGNS)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Rows float32 [n, 208], of uint8 [n, 3, side, side].
@@ -72,8 +65,7 @@ class Structure(nn.Module):
         Their length is 1, and less where there is next to nothing to be seen.
         """
         seen = brightness(pixels)
-        whitened = (signs(seen) - self.mean) @ self.axes.T
-        contrasts = normalize(whitened, dim=1, eps=_SHORTEST * math.sqrt(CONTRASTS))
+        contrasts = normalize(self.along(signs(seen)), dim=1, eps=_SHORTEST * math.sqrt(CONTRASTS))
         parts = (math.sqrt(1 - PRODUCTS_SHARE) * contrasts, math.sqrt(PRODUCTS_SHARE) * products(seen))
         return torch.cat(parts, dim=1)
 

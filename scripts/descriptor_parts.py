@@ -12,8 +12,9 @@ from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_training import principal_axes
 from scripts.descriptor_validation import network_embed, rows_of
 from twinlens.models.copy_descriptor import SIDE, CopyNetwork
-from twinlens.models.palette import Palette, roots
-from twinlens.models.structure import Structure, brightness, signs
+from twinlens.models.palette import roots
+from twinlens.models.principal import Principal
+from twinlens.models.structure import brightness, signs
 
 WHITENING = 0.5
 """All directions vary alike."""
@@ -26,7 +27,7 @@ def set_parts(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64
 
 
 def _set_axes(
-    part: Structure | Palette,
+    part: Principal,
     seen: Callable[[torch.Tensor], torch.Tensor],
     pictures: Pictures,
     chosen: NDArray[np.int64],
