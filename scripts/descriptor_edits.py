@@ -417,7 +417,7 @@ COLOURS: tuple[tuple[Change, float], ...] = (
     (tinted, 1.5),
     (hue_turned, 0.7),
     (channels_swapped, 0.3),
-    (inverted, 1),
+    (inverted, 1.4),
     (two_toned, 1),
     (posterised, 0.6),
     (thresholded, 0.6),

@@ -74,8 +74,8 @@ def window(picture: Image.Image, chance: Random, stranger: Stranger) -> Image.Im
     """As a program shows it on a screen: bars, buttons, a side panel, some ground around."""
     width, height = picture.size
     unit = max(3, max(picture.size) // 28)
-    left, right = (unit * chance.choice((0, 0, 1, 3, 8)) for _ in range(2))
-    above, below = unit * chance.randint(1, 6), unit * chance.choice((0, 1, 2, 5))
+    left, right = (unit * chance.choice((0, 0, 1, 3, 8, 18)) for _ in range(2))
+    above, below = unit * chance.randint(1, 8), unit * chance.choice((0, 1, 2, 5, 9))
     size = (width + left + right, height + above + below)
     ground, bar, ink = _theme(chance)
     screen = Image.new("RGB", size, ground)

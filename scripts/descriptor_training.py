@@ -71,7 +71,7 @@ class Plan(Rates):
         saved_every, validated_every: steps.
     """
 
-    steps: int = 1500
+    steps: int = 1800
     size: int = 48
     sides: tuple[int, ...] = (160, 160, 128, 112)
     seed: int = 1
