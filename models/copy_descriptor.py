@@ -131,16 +131,14 @@ class CopyNetwork(nn.Module):
 
     Args:
         first, rest: the layers of `lite.layers`.
-        plain: as its training knows it: all of a row is learnt.
     """
 
-    def __init__(self, first: nn.Sequential, rest: nn.Sequential, *, plain: bool = False) -> None:
+    def __init__(self, first: nn.Sequential, rest: nn.Sequential) -> None:
         super().__init__()
-        self.first, self.rest, self.plain = first, rest, plain
-        self.projection = nn.Linear(efficientnet.DIM, ROW_DIM if plain else TRAINED_DIM)
-        if not plain:
-            self.structure = structure.Structure()
-            self.palette = palette.Palette()
+        self.first, self.rest = first, rest
+        self.projection = nn.Linear(efficientnet.DIM, TRAINED_DIM)
+        self.structure = structure.Structure()
+        self.palette = palette.Palette()
         self.background: torch.Tensor
         self.register_buffer("background", torch.zeros(BACKGROUND, ROW_DIM))
 
@@ -160,16 +158,13 @@ class CopyNetwork(nn.Module):
         return _pooled(self.maps(pixels))
 
     def projected(self, maps: torch.Tensor) -> torch.Tensor:
-        """What is learnt: unit rows, float32 [n, 255 or 511], of the last feature maps."""
+        """What is learnt: unit rows, float32 [n, 255], of the last feature maps."""
         return _unit(self.projection(_pooled(maps)))
 
     def rows(self, maps: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """Unit rows, float32 [n, 511], of the last feature maps and the pixels that they come from."""
-        learnt = self.projected(maps)
-        if self.plain:
-            return learnt
         parts = (
-            (1 - STRUCTURE_SHARE - PALETTE_SHARE, learnt),
+            (1 - STRUCTURE_SHARE - PALETTE_SHARE, self.projected(maps)),
             (STRUCTURE_SHARE, self.structure(pixels)),
             (PALETTE_SHARE, self.palette(pixels)),
         )

@@ -84,11 +84,23 @@ class Plan(Rates):
     validated_every: int = 300
 
 
+class Learner(CopyNetwork):
+    """A copy network in its training: all of a row is learnt, twice as many numbers as will stay."""
+
+    def __init__(self, first: nn.Sequential, rest: nn.Sequential) -> None:
+        super().__init__(first, rest)
+        self.projection = nn.Linear(self.projection.in_features, ROW_DIM)
+
+    def rows(self, maps: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Unit rows, float32 [n, 511], of the last feature maps."""
+        return self.projected(maps)
+
+
 @dataclass
 class State:
     """What a checkpoint holds."""
 
-    network: CopyNetwork
+    network: Learner
     optimizer: torch.optim.AdamW
     step: int
     memory_ids: torch.Tensor
@@ -113,7 +125,7 @@ class Kin:
         return related
 
 
-def train(plan: Plan, pictures: Pictures, network: CopyNetwork, folder: Path, workers: int) -> CopyNetwork:
+def train(plan: Plan, pictures: Pictures, network: Learner, folder: Path, workers: int) -> Learner:
     """Train, or go on training, and leave checkpoints and a log in `folder`."""
     held_out = pictures.held_out()
     chosen, tested = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -173,7 +185,7 @@ def whitened(network: CopyNetwork, features: NDArray[np.float16]) -> None:
     _project(network, axes, -axes @ mean, rows)
 
 
-def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor], share: float) -> None:
+def drawn_back(network: Learner, start: Mapping[str, torch.Tensor], share: float) -> None:
     """End a part of the way back to where the training started, those tensors that are named.
 
     Networks along that way know more of what either end knows than a longer or shorter training would teach
@@ -260,7 +272,7 @@ def _validated(plan: Plan, state: State, pictures: Pictures, tested: NDArray[np.
     return entry
 
 
-def _resumed(plan: Plan, network: CopyNetwork, folder: Path) -> State:
+def _resumed(plan: Plan, network: Learner, folder: Path) -> State:
     """The state of the last checkpoint, and the log cut back to it; else a new state."""
     optimizer = optimizer_for(network, plan)
     saved = resume(asdict(plan), network, optimizer, folder)

@@ -34,7 +34,7 @@ from scripts.descriptor_pictures import (
 )
 from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_student import StudentPlan
-from scripts.descriptor_training import LOG, Plan, evened_out, train, whitened
+from scripts.descriptor_training import LOG, Learner, Plan, evened_out, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
 from twinlens.models.copy_descriptor import SIDE, CopyNetwork
 
@@ -60,18 +60,18 @@ def main() -> None:
         shutil.copyfile(run / LOG, copy_descriptor.WEIGHTS.with_suffix(".log.jsonl"))
 
 
-def trained(arguments: argparse.Namespace, pictures: Pictures) -> CopyNetwork:
-    """The backbone, trained on edits; all of its rows are learnt."""
+def trained(arguments: argparse.Namespace, pictures: Pictures) -> Learner:
+    """The backbone, trained on edits."""
     plan = replace(PLAN, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
     torch.manual_seed(plan.seed)
-    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()), plain=True)
+    network = Learner(*efficientnet.build(efficientnet.find_weights()))
     network.to(memory_format=torch.channels_last)
     whitened(network, pictures.features[~pictures.held_out()])
     return train(plan, pictures, network, arguments.run, arguments.workers)
 
 
 def narrowed(
-    network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64], power: float = WHITENING
+    network: Learner, pictures: Pictures, chosen: NDArray[np.int64], power: float = WHITENING
 ) -> CopyNetwork:
     """A trained network with the principal half of its numbers beside structure and colours."""
     narrow = CopyNetwork(network.first, network.rest)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -28,7 +29,16 @@ from scripts.descriptor_losses import (
 from scripts.descriptor_pictures import Pictures, save_pictures
 from scripts.descriptor_ranges import measured_ranges
 from scripts.descriptor_scenes import SCENES
-from scripts.descriptor_training import CHECKPOINT, LOG, Plan, evened_out, principal_axes, train, whitened
+from scripts.descriptor_training import (
+    CHECKPOINT,
+    LOG,
+    Learner,
+    Plan,
+    evened_out,
+    principal_axes,
+    train,
+    whitened,
+)
 from scripts.descriptor_validation import kinship, precision_scores
 from scripts.qt_resources import read_resources
 from scripts.train_descriptor import export, narrowed
@@ -47,6 +57,7 @@ from twinlens.models.copy_descriptor import (
 )
 
 PLAN = Plan(steps=4, size=4, sides=(64,), memory=8, warm_up=2, saved_every=2, validated_every=4)
+Network = TypeVar("Network", bound=CopyNetwork)
 CHANGES = [change for kind in (SHAPES, COLOURS, OVERLAYS, QUALITIES) for change, _ in kind]
 
 
@@ -57,16 +68,25 @@ def photograph() -> Image.Image:
     return image
 
 
+def ended_network(pictures: Pictures) -> CopyNetwork:
+    """Of the shape that the training ends with."""
+    return begun(CopyNetwork, pictures)
+
+
+def begun(kind: type[Network], pictures: Pictures) -> Network:
+    torch.manual_seed(0)
+    network = kind(*efficientnet.build(efficientnet.find_weights()))
+    whitened(network, pictures.features)
+    return network
+
+
 def stranger(_: Random) -> Image.Image:
     return Image.new("RGB", (120, 90), "teal")
 
 
-def fresh_network(pictures: Pictures, *, plain: bool = True) -> CopyNetwork:
-    """As the training begins with it, or of the shape that it ends with."""
-    torch.manual_seed(0)
-    network = CopyNetwork(*efficientnet.build(efficientnet.find_weights()), plain=plain)
-    whitened(network, pictures.features)
-    return network
+def fresh_network(pictures: Pictures) -> Learner:
+    """As the training begins with it."""
+    return begun(Learner, pictures)
 
 
 # --- pictures
@@ -270,14 +290,12 @@ def test_evening_out_spreads_the_rows_of_strangers(pictures: Pictures) -> None:
     assert (before @ before.T).mean() > 0.5 > (after @ after.T).mean()
 
 
-class Stopping(CopyNetwork):
+class Stopping(Learner):
     """A network that fails once it was trained for some steps."""
 
-    def __init__(self, network: CopyNetwork, after: int) -> None:
-        torch.nn.Module.__init__(self)
-        self.first, self.rest, self.projection = network.first, network.rest, network.projection
-        self.plain = network.plain
-        self.register_buffer("background", network.background)
+    def __init__(self, network: Learner, after: int) -> None:
+        super().__init__(network.first, network.rest)
+        self.projection = network.projection
         self._left = after
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -319,7 +337,7 @@ def test_in_the_end_half_of_what_was_learnt_stands_beside_structure_and_colours(
 
 
 def test_what_is_exported_is_what_was_trained(pictures: Pictures, tmp_path: Path) -> None:
-    network, chosen = fresh_network(pictures, plain=False).eval(), np.arange(len(pictures))
+    network, chosen = ended_network(pictures).eval(), np.arange(len(pictures))
     network.background.copy_(background_rows(network, pictures, chosen))
     ranges = measured_ranges(network, pictures, chosen, (64, 96))
     digest = export(network, ranges, tmp_path / "w.safetensors")
@@ -333,7 +351,7 @@ def test_what_is_exported_is_what_was_trained(pictures: Pictures, tmp_path: Path
 
 
 def test_the_background_is_a_row_of_evenly_spaced_pictures(pictures: Pictures) -> None:
-    network = fresh_network(pictures, plain=False).eval()
+    network = ended_network(pictures).eval()
     rows = background_rows(network, pictures, np.arange(1, len(pictures)))
     assert rows.shape == (BACKGROUND, ROW_DIM)
     for place, index in ((0, 1), (BACKGROUND - 1, len(pictures) - 1)):
