@@ -28,7 +28,7 @@ from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "3bc0abbb25b19a427de1dec9b25733bca9ab53036964cf2ea90ba59eaaf33877"
+WEIGHTS_DIGEST = "fa7c9757f11b802f73ad2c3f684e779d167227f88c34f304fb3244f88744a9e0"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
 FAST_WEIGHTS_DIGEST = "0bae7d8337e8ad5332c6eea32f90c2fc948d543ba919d23ffb4c084e01d634ab"
@@ -40,7 +40,7 @@ TRAINED_DIM = 255
 ROW_DIM = TRAINED_DIM + structure.DIM + palette.DIM
 DIM = ROW_DIM + 1
 
-STRUCTURE_SHARE, PALETTE_SHARE = 0.25, 0.07
+STRUCTURE_SHARE, PALETTE_SHARE = 0.27, 0.07
 """Of a row's squared length, and so of its cosines; the rest is learnt."""
 
 BACKGROUND = 1000
@@ -76,7 +76,7 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant("10", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
+    NAME: Variant("12", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.1),
     FAST_NAME: Variant(
         "11", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
