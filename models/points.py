@@ -10,7 +10,7 @@ from __future__ import annotations
 from twinlens.engine.types import OperatingPoints
 
 COPY_DESCRIPTOR = OperatingPoints(
-    strict=0.91,
+    strict=0.90,
     default=0.85,
     loose=0.81,
     measured=True,
