@@ -31,7 +31,7 @@ WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
 WEIGHTS_DIGEST = "fa7c9757f11b802f73ad2c3f684e779d167227f88c34f304fb3244f88744a9e0"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "0bae7d8337e8ad5332c6eea32f90c2fc948d543ba919d23ffb4c084e01d634ab"
+FAST_WEIGHTS_DIGEST = "4eac95bf36a2656781314047c10fca2f012538d8ead338ca9694a3c0121a019f"
 
 RANGES = "ranges"
 
@@ -78,7 +78,7 @@ class Variant:
 VARIANTS = {
     NAME: Variant("12", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.15),
     FAST_NAME: Variant(
-        "11", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "12", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
 }
 
