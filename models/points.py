@@ -14,17 +14,17 @@ COPY_DESCRIPTOR = OperatingPoints(
     default=0.85,
     loose=0.81,
     measured=True,
-    precision=(1.0, 0.999, 0.994),
-    recall=(0.488, 0.71, 0.823),
+    precision=(1.0, 1.0, 0.998),
+    recall=(0.518, 0.697, 0.815),
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
-    strict=0.91,
-    default=0.86,
-    loose=0.82,
+    strict=0.92,
+    default=0.87,
+    loose=0.83,
     measured=True,
-    precision=(1.0, 0.997, 0.997),
-    recall=(0.477, 0.643, 0.776),
+    precision=(1.0, 1.0, 0.998),
+    recall=(0.453, 0.596, 0.732),
 )
 
 EFFICIENTNET = OperatingPoints(
