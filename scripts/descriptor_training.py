@@ -185,7 +185,7 @@ def whitened(network: CopyNetwork, features: NDArray[np.float16]) -> None:
     _project(network, axes, -axes @ mean, rows)
 
 
-def drawn_back(network: Learner, start: Mapping[str, torch.Tensor], share: float) -> None:
+def drawn_back(network: CopyNetwork, start: Mapping[str, torch.Tensor], share: float) -> None:
     """End a part of the way back to where the training started, those tensors that are named.
 
     Networks along that way know more of what either end knows than a longer or shorter training would teach

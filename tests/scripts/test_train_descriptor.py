@@ -68,6 +68,15 @@ def photograph() -> Image.Image:
     return image
 
 
+def stranger(_: Random) -> Image.Image:
+    return Image.new("RGB", (120, 90), "teal")
+
+
+def fresh_network(pictures: Pictures) -> Learner:
+    """As the training begins with it."""
+    return begun(Learner, pictures)
+
+
 def ended_network(pictures: Pictures) -> CopyNetwork:
     """Of the shape that the training ends with."""
     return begun(CopyNetwork, pictures)
@@ -78,15 +87,6 @@ def begun(kind: type[Network], pictures: Pictures) -> Network:
     network = kind(*efficientnet.build(efficientnet.find_weights()))
     whitened(network, pictures.features)
     return network
-
-
-def stranger(_: Random) -> Image.Image:
-    return Image.new("RGB", (120, 90), "teal")
-
-
-def fresh_network(pictures: Pictures) -> Learner:
-    """As the training begins with it."""
-    return begun(Learner, pictures)
 
 
 # --- pictures
