@@ -2,7 +2,8 @@
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
 of a slimmer network that learnt from it; the logs of both lie beside them. A third of a row is not learnt:
-a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`).
+a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`). A picture
+in a frame is looked at twice, with it and without (`models/frames.py`).
 """
 
 from __future__ import annotations
@@ -15,23 +16,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from twinlens.engine.errors import WeightsCorrupt
 from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
-from twinlens.models import efficientnet, lite, palette, points, structure, weights
+from twinlens.models import efficientnet, frames, lite, palette, points, structure, weights
 from twinlens.models.device import INT8, choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
+from twinlens.models.frames import FrameFinder, load_finder
 from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "fa7c9757f11b802f73ad2c3f684e779d167227f88c34f304fb3244f88744a9e0"
+WEIGHTS_DIGEST = "2db8849f757d58f4444f4f04be7649503c081b9dd4ccb642d7b6d307759f980f"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "4eac95bf36a2656781314047c10fca2f012538d8ead338ca9694a3c0121a019f"
+FAST_WEIGHTS_DIGEST = "57e4bf3f4e4b4121a75ecdfc1f8c610c9dbcb96c158d4d3cc2a4a903855550b2"
 
 RANGES = "ranges"
 
@@ -40,7 +39,7 @@ TRAINED_DIM = 255
 ROW_DIM = TRAINED_DIM + structure.DIM + palette.DIM
 DIM = ROW_DIM + 1
 
-STRUCTURE_SHARE, PALETTE_SHARE = 0.27, 0.07
+STRUCTURE_SHARE, PALETTE_SHARE = 0.29, 0.07
 """Of a row's squared length, and so of its cosines; the rest is learnt."""
 
 BACKGROUND = 1000
@@ -76,9 +75,9 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant("12", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.15),
+    NAME: Variant("13", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.15),
     FAST_NAME: Variant(
-        "12", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "13", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
 }
 
@@ -95,6 +94,7 @@ def _description(
             {
                 "appended_constant": variant.constant,
                 "constant_by_crowd": [CROWD, CROWDED, variant.slope, *SHARES],
+                "frames": [frames.WEIGHTS_DIGEST[:16], frames.WEIGHT],
                 "interpolation": "bilinear",
                 "mean": [0.5, 0.5, 0.5],
                 "palette": [palette.LEVELS, palette.DIM, PALETTE_SHARE],
@@ -181,7 +181,7 @@ class CopyNetwork(nn.Module):
 
 
 class CopyDescriptorEmbedder(TorchEmbedder):
-    """The trained vector with a constant appended.
+    """The trained vector with a constant appended; where a picture stands in a frame, the mean of two.
 
     The constant raises a cosine s to share + (1 - share) s, so that thresholds lie where people expect them.
     Its share is smaller where many pictures are alike: pages of text, plots, plain backgrounds. So the cosine
@@ -193,6 +193,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
     def __init__(
         self,
         network: CopyNetwork,
+        finder: FrameFinder,
         device: str,
         precision: str,
         description: ModelDescription = DESCRIPTIONS[NAME],
@@ -201,6 +202,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         super().__init__(description, device, precision)
         self._variant = VARIANTS[description.name]
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        self._finder = finder.eval().to(device).to(memory_format=torch.channels_last)
         if precision == INT8:
             assert ranges is not None
             self._maps: Maps = QuantisedMaps(network.layers, ranges, self._variant.side)
@@ -218,10 +220,19 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors [n, 512] of uint8 [n, 3, side, side]."""
-        rows = self._network.rows(self._maps(pixels), pixels)
+        rows = self._rows(pixels)
         variant = self._variant
         share = variant.constant - variant.slope * (self._network.crowding(rows) - CROWDED)
         return with_constant(rows, share.clamp(*SHARES))
+
+    def _rows(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Unit rows [n, 511] of uint8 [n, 3, side, side]: of the whole and of what stands in a frame."""
+        rows = self._network.rows(self._maps(pixels), pixels)
+        inner = self._finder.inner(pixels)
+        if len(inner.places):
+            of_inner = self._network.rows(self._maps(inner.squares), inner.squares)
+            rows[inner.places] = _unit(torch.lerp(rows[inner.places], of_inner, inner.weights))
+        return rows
 
 
 def squashed(image: Rgb, side: int) -> Prepared:
@@ -256,7 +267,7 @@ def load(
     arithmetic = choose_precision(precision, place, quantised=True)
     variant = VARIANTS[name]
     network, ranges = read_network(path or variant.weights, variant.digest, variant.stages)
-    return CopyDescriptorEmbedder(network, place, arithmetic, DESCRIPTIONS[name], ranges)
+    return CopyDescriptorEmbedder(network, load_finder(), place, arithmetic, DESCRIPTIONS[name], ranges)
 
 
 def read_network(
@@ -276,18 +287,9 @@ def read_network(
         WeightsUnavailable: no such file.
         WeightsCorrupt: it holds other tensors.
     """
-    shapes = weights.read_shapes(path)
-    try:
-        state: dict[str, torch.Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsCorrupt(f"{path} cannot be read: {weights.one_line(error)}") from error
     network = CopyNetwork(*lite.layers(stages))
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    wanted[RANGES] = (len(list(ranged(network.layers))), 2)
-    found = weights.digest(state)
-    if shapes != wanted or digest not in (None, found):
-        raise WeightsCorrupt(f"{path} holds other weights ({len(shapes)} tensors, digest {found[:16]})")
-    weights.require_finite(state, str(path))
+    wanted = weights.shapes_of(network) | {RANGES: (len(list(ranged(network.layers))), 2)}
+    state = weights.read_exactly(path, wanted, digest)
     ranges = state.pop(RANGES).float()
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return network, ranges

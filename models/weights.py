@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from twinlens.engine.errors import WeightsCorrupt, WeightsUnavailable
 
@@ -38,6 +41,35 @@ def require_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
         # NaN and infinity survive a sum, and a sum is several times as fast as looking at each value.
         if tensor.is_floating_point() and not tensor.sum().isfinite():
             raise WeightsCorrupt(f"{source}: {name} holds values that are not finite")
+
+
+def read_exactly(path: Path, wanted: Shapes, known: str | None) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU, if they are those that are wanted.
+
+    Args:
+        path: the file.
+        wanted: names and shapes of all its tensors.
+        known: what `digest` gives for them; None takes any values that are finite.
+
+    Raises:
+        WeightsUnavailable: no such file.
+        WeightsCorrupt: it holds other tensors.
+    """
+    shapes = read_shapes(path)
+    try:
+        state: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsCorrupt(f"{path} cannot be read: {one_line(error)}") from error
+    found = digest(state)
+    if shapes != wanted or known not in (None, found):
+        raise WeightsCorrupt(f"{path} holds other weights ({len(shapes)} tensors, digest {found[:16]})")
+    require_finite(state, str(path))
+    return state
+
+
+def shapes_of(network: nn.Module) -> Shapes:
+    """Names and shapes of what a network holds."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
 def read_shapes(path: Path) -> Shapes:

@@ -150,19 +150,20 @@ def edit(image: Image.Image, chance: Random, stranger: Any, scene_seed: int | No
         image = image.convert("RGB")
         if kind == "scene":
             own = chance if scene_seed is None else Random(scene_seed)
-            image = _drawn(SCENES, own)(image, own, stranger)
+            image = drawn(SCENES, own)(image, own, stranger)
         else:
-            image = _drawn(_CHANGES[kind], chance)(image, chance)
+            image = drawn(CHANGES[kind], chance)(image, chance)
         image.thumbnail((LARGEST_EDITED, LARGEST_EDITED), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return through_jpeg(image.convert("RGB"), chance.randint(40, 95)) if chance.random() < 0.5 else image
 
 
-_CHANGES: dict[str, Sequence[tuple[Change, float]]] = {
+CHANGES: dict[str, Sequence[tuple[Change, float]]] = {
     "shape": SHAPES,
     "colour": COLOURS,
     "overlay": OVERLAYS,
     "quality": QUALITIES,
 }
+"""Edits by kind, without scenes."""
 
 
 def nearest(features: NDArray[np.float16]) -> NDArray[np.int64]:
@@ -177,10 +178,11 @@ def nearest(features: NDArray[np.float16]) -> NDArray[np.int64]:
     return torch.cat(found).numpy()
 
 
-def _drawn(weighted: Sequence[tuple[_T, float]], chance: Random) -> _T:
+def drawn(weighted: Sequence[tuple[_T, float]], chance: Random) -> _T:
+    """One of some things, each with how often it is drawn."""
     things, weights = zip(*weighted, strict=True)
-    drawn: _T = chance.choices(things, weights)[0]
-    return drawn
+    one: _T = chance.choices(things, weights)[0]
+    return one
 
 
 def inner_part(image: Image.Image) -> Image.Image:

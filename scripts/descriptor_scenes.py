@@ -60,7 +60,7 @@ def meme(picture: Image.Image, chance: Random, _: Stranger) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for top, bar in ((0, above), (height + above, below)):
         if bar:
-            _paragraph(pen, (0, top, width, top + bar), ink, chance)
+            paragraph(pen, (0, top, width, top + bar), ink, chance)
         elif chance.random() < 0.5:
             size = max(8, round(height * chance.uniform(0.08, 0.16)))
             place = (width * 0.05, above + (height - 1.4 * size if top else 0.02 * height))
@@ -77,7 +77,7 @@ def window(picture: Image.Image, chance: Random, stranger: Stranger) -> Image.Im
     left, right = (unit * chance.choice((0, 0, 1, 3, 8, 18)) for _ in range(2))
     above, below = unit * chance.randint(1, 8), unit * chance.choice((0, 1, 2, 5, 9))
     size = (width + left + right, height + above + below)
-    ground, bar, ink = _theme(chance)
+    ground, bar, ink = theme(chance)
     screen = Image.new("RGB", size, ground)
     pen = ImageDraw.Draw(screen)
     pen.rectangle((0, 0, size[0], unit + unit // 2), bar)
@@ -87,9 +87,9 @@ def window(picture: Image.Image, chance: Random, stranger: Stranger) -> Image.Im
     pen.text((size[0] * chance.uniform(0.2, 0.5), unit // 4), words(chance), ink, font=font(unit))
     for edge, wide in ((0, left), (size[0] - right, right)):
         if wide > 2 * unit:
-            _paragraph(pen, (edge, above, edge + wide, size[1] - below), ink, chance, unit * 0.8)
+            paragraph(pen, (edge, above, edge + wide, size[1] - below), ink, chance, unit * 0.8)
     if above > 3 * unit:
-        _paragraph(pen, (0, 2 * unit, size[0], above), ink, chance, unit * 0.8)
+        paragraph(pen, (0, 2 * unit, size[0], above), ink, chance, unit * 0.8)
     if below:
         pen.rectangle((0, size[1] - below, size[0], size[1]), bar)
     screen.paste(picture, (left, above))
@@ -98,7 +98,7 @@ def window(picture: Image.Image, chance: Random, stranger: Stranger) -> Image.Im
 
 def feed(picture: Image.Image, chance: Random, stranger: Stranger) -> Image.Image:
     """A post on a telephone: a head with a name, the picture, buttons, words, part of the next post."""
-    ground, bar, ink = _theme(chance)
+    ground, bar, ink = theme(chance)
     width = picture.width + 2 * chance.choice((0, 0, picture.width // 20))
     unit = max(4, width // 18)
     above, below = unit * chance.randint(2, 8), unit * chance.randint(2, 12)
@@ -109,11 +109,11 @@ def feed(picture: Image.Image, chance: Random, stranger: Stranger) -> Image.Imag
     pen.ellipse((unit // 2, head, unit // 2 + round(1.7 * unit), head + round(1.7 * unit)), colour(chance))
     pen.text((3 * unit, head), words(chance), ink, font=font(unit * 0.8))
     if above > 5 * unit:
-        _paragraph(pen, (0, round(1.2 * unit), width, head), ink, chance, unit * 0.8)
+        paragraph(pen, (0, round(1.2 * unit), width, head), ink, chance, unit * 0.8)
     bottom = above + picture.height
     for number in range(chance.randint(2, 5)):
         draw_sticker(pen, (unit // 2 + number * 2 * unit, bottom + unit // 3), unit, chance)
-    _paragraph(pen, (0, bottom + 2 * unit, width, sheet.height), ink, chance, unit * 0.8)
+    paragraph(pen, (0, bottom + 2 * unit, width, sheet.height), ink, chance, unit * 0.8)
     if below > 8 * unit and chance.random() < 0.6:
         other = stranger(chance).resize((width, width))
         sheet.paste(other, (0, bottom + 6 * unit))
@@ -126,11 +126,11 @@ def page(picture: Image.Image, chance: Random, _: Stranger) -> Image.Image:
     width, height = picture.size
     margin = round(width * chance.uniform(0.05, 0.2))
     above, below = (round(height * chance.uniform(0.1, 0.6)) for _ in range(2))
-    ground, _bar, ink = _theme(chance)
+    ground, _bar, ink = theme(chance)
     sheet = Image.new("RGB", (width + 2 * margin, height + above + below), ground)
     pen, size = ImageDraw.Draw(sheet), max(6, width // 28)
-    _paragraph(pen, (margin, 2, width + margin, above), ink, chance, size)
-    _paragraph(pen, (margin, above + height, width + margin, sheet.height), ink, chance, size)
+    paragraph(pen, (margin, 2, width + margin, above), ink, chance, size)
+    paragraph(pen, (margin, above + height, width + margin, sheet.height), ink, chance, size)
     sheet.paste(picture, (margin, above))
     return sheet
 
@@ -224,7 +224,7 @@ def _on_desktop(screen: Image.Image, chance: Random, stranger: Stranger) -> Imag
     return desktop
 
 
-def _theme(chance: Random) -> tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]:
+def theme(chance: Random) -> tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]:
     """Ground, bar and ink: light, dark, or of any colour."""
     way = chance.random()
     shade = chance.randint(0, 45)
@@ -235,7 +235,7 @@ def _theme(chance: Random) -> tuple[tuple[int, int, int], tuple[int, int, int], 
     return colour(chance), colour(chance), colour(chance)
 
 
-def _paragraph(
+def paragraph(
     pen: ImageDraw.ImageDraw,
     box: tuple[float, float, float, float],
     ink: tuple[int, int, int] | str,

@@ -37,21 +37,30 @@ SMALLEST_VARIANCE = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
-    """How far each step goes.
+class Schedule:
+    """How rates rise and fall.
 
     Attributes:
         steps: how many.
-        backbone_rate, head_rate: how far one may move a tensor, as a share of its own size.
         warm_up: steps until the rates are at their highest.
         decay: weight decay of AdamW.
     """
 
     steps: int
-    backbone_rate: float
-    head_rate: float = 3e-3
     warm_up: int = 20
     decay: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates(Schedule):
+    """How far each step goes.
+
+    Attributes:
+        backbone_rate, head_rate: how far one may move a tensor, as a share of its own size.
+    """
+
+    backbone_rate: float
+    head_rate: float = 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +262,7 @@ def optimizer_for(network: CopyNetwork, plan: Rates) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, weight_decay=plan.decay)
 
 
-def set_rates(optimizer: torch.optim.AdamW, step: int, plan: Rates) -> None:
+def set_rates(optimizer: torch.optim.AdamW, step: int, plan: Schedule) -> None:
     """A straight rise, then half a cosine."""
     rise = min(1.0, (step + 1) / plan.warm_up)
     fall = 0.5 * (1 + math.cos(math.pi * step / plan.steps))
@@ -283,7 +292,7 @@ def _resumed(plan: Plan, network: Learner, folder: Path) -> State:
 
 
 def resume(
-    plan: Mapping[str, Any], network: CopyNetwork, optimizer: torch.optim.AdamW, folder: Path
+    plan: Mapping[str, Any], network: nn.Module, optimizer: torch.optim.AdamW, folder: Path
 ) -> dict[str, Any] | None:
     """Take over the last checkpoint of a folder, give what was saved, and cut the log back to it.
 
@@ -309,7 +318,7 @@ def _save(plan: Plan, state: State, folder: Path) -> None:
 
 
 def save(
-    plan: Mapping[str, Any], network: CopyNetwork, optimizer: torch.optim.AdamW, folder: Path, **more: Any
+    plan: Mapping[str, Any], network: nn.Module, optimizer: torch.optim.AdamW, folder: Path, **more: Any
 ) -> None:
     """Write a checkpoint for `resume`."""
     fresh = folder / f"{CHECKPOINT}.new"

@@ -28,8 +28,10 @@ from twinlens.models.copy_descriptor import (
     WEIGHTS_DIGEST,
     CopyDescriptorEmbedder,
     read_network,
+    squashed,
     with_constant,
 )
+from twinlens.models.frames import Inner
 
 
 @pytest.fixture(scope="module", params=[NAME, FAST_NAME])
@@ -70,6 +72,25 @@ def test_edits_are_seen_through(embedder: Embedder, photographs: list[Rgb], edit
     assert callable(edit)
     edited = [edit(Image.fromarray(picture)) for picture in photographs]
     assert right_ones(embedder, photographs, edited) == 1
+
+
+def test_a_framed_picture_lies_between_its_whole_and_what_is_in_the_frame(photographs: list[Rgb]) -> None:
+    embedder = load_model(NAME, device="cpu", precision="float32")
+    assert isinstance(embedder, CopyDescriptorEmbedder)
+    side = VARIANTS[NAME].side
+    whole = torch.from_numpy(np.stack([squashed(picture, side) for picture in photographs])).permute(
+        0, 3, 1, 2
+    )
+    inner = whole.flip(3).contiguous()
+    with torch.inference_mode():
+        of_whole, of_inner = (embedder._network(each) for each in (whole, inner))
+        for weight in (0.5, 0.25):
+            found = Inner(torch.tensor([1, 4]), inner[[1, 4]], torch.full((2, 1), weight))
+            embedder._finder.inner = lambda _, found=found: found  # type: ignore[method-assign, misc]
+            wanted = of_whole.clone()
+            mean = weight * of_inner[[1, 4]] + (1 - weight) * of_whole[[1, 4]]
+            wanted[[1, 4]] = torch.nn.functional.normalize(mean, dim=1)
+            assert torch.allclose(embedder._rows(whole), wanted, atol=1e-4)
 
 
 def test_a_constant_raises_cosines_and_keeps_their_order() -> None:

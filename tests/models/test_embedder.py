@@ -13,6 +13,7 @@ import torch
 
 from twinlens.models import load_model
 from twinlens.models.copy_descriptor import WEIGHTS, CopyDescriptorEmbedder, read_network
+from twinlens.models.frames import load_finder
 
 THREADS = """
 import threading, torch
@@ -43,7 +44,7 @@ class OnDevice(CopyDescriptorEmbedder):
     """On a device of its own, as far as the embedder can tell; remembers which threads called it."""
 
     def __init__(self) -> None:
-        super().__init__(read_network(WEIGHTS, None)[0], "cpu", "float32")
+        super().__init__(read_network(WEIGHTS, None)[0], load_finder(), "cpu", "float32")
         self._caller = ThreadPoolExecutor(1)
         self.threads: list[int] = []
 
@@ -78,7 +79,7 @@ class Crowded(CopyDescriptorEmbedder):
 
 def test_a_device_without_room_says_so_in_a_way_that_the_engine_knows() -> None:
     network, _ = read_network(WEIGHTS, None)
-    embedder = Crowded(network, "cpu", "float32")
+    embedder = Crowded(network, load_finder(), "cpu", "float32")
     images = [np.zeros((160, 160, 3), np.uint8)] * 3
     assert len(embedder.embed_prepared(images[:2])) == 2
     with pytest.raises(MemoryError, match="3 images"):

@@ -35,7 +35,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+def pictures_folder(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     save_pictures(packages, folder, load_model("efficientnet_lite0", device="cpu", precision="float32"))
-    return open_pictures(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(pictures_folder: Path) -> Pictures:
+    return open_pictures(pictures_folder)
