@@ -1,9 +1,9 @@
 """Where a picture lies that something frames: a window of a screen, a post, a page, a border, a wall.
 
 What is around a picture says little about it, and makes it look like whatever is framed alike. A small
-network says of each cell of a square whether it is of the picture. Where these cells make up a rectangle, what is in
-it is looked at alone as well, as if it had come without a frame. `scripts/train_frames.py` made the weights;
-their log lies beside them.
+network says of each cell of a square whether it is of the picture. Where these cells make up a rectangle,
+what is in it is looked at alone as well, as if it had come without a frame. `scripts/train_frames.py` made
+the weights; their log lies beside them.
 """
 
 from __future__ import annotations

@@ -11,17 +11,17 @@ from twinlens.engine.types import OperatingPoints
 
 COPY_DESCRIPTOR = OperatingPoints(
     strict=0.90,
-    default=0.85,
-    loose=0.81,
+    default=0.84,
+    loose=0.80,
     measured=True,
     precision=(1.0, 1.0, 0.998),
     recall=(0.518, 0.697, 0.815),
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
-    strict=0.92,
-    default=0.87,
-    loose=0.83,
+    strict=0.91,
+    default=0.86,
+    loose=0.82,
     measured=True,
     precision=(1.0, 1.0, 0.998),
     recall=(0.453, 0.596, 0.732),
