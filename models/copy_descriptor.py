@@ -20,7 +20,7 @@ from torch import nn
 
 from twinlens.engine.types import DecodePolicy, ModelDescription, OperatingPoints, Prepared, Rgb
 from twinlens.models import efficientnet, frames, lite, palette, points, structure, weights
-from twinlens.models.device import INT8, choose_device, choose_precision
+from twinlens.models.device import INT8, choose_device, choose_precision, cpu_computes_bfloat16
 from twinlens.models.embedder import TorchEmbedder
 from twinlens.models.frames import FrameFinder, load_finder
 from twinlens.models.quantised import Maps, QuantisedMaps, ranged
@@ -203,6 +203,8 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         self._variant = VARIANTS[description.name]
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         self._finder = finder.eval().to(device).to(memory_format=torch.channels_last)
+        if device == "cpu" and precision != "float32" and cpu_computes_bfloat16():
+            self._finder.to(torch.bfloat16)
         if precision == INT8:
             assert ranges is not None
             self._maps: Maps = QuantisedMaps(network.layers, ranges, self._variant.side)

@@ -80,14 +80,14 @@ class FrameFinder(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits, float32 [n, 24, 24], of uint8 [n, 3, 96, 96]."""
-        scaled = (pixels.to(torch.float32) / 128).contiguous(memory_format=torch.channels_last)
+        scaled = pixels.to(self.last.weight.dtype).div_(128).contiguous(memory_format=torch.channels_last)
         quarter = self.to_quarter(self.to_half(scaled).relu_()).relu_()
         eighth = self.to_eighth(quarter).relu_()
         contexts = self.contexts(self.to_sixteenth(eighth).relu_())
         eighth = self.late_eighth(eighth + _twice(self.of_contexts(contexts))).relu_()
         quarter = self.late_quarter(quarter + _twice(self.of_eighth(eighth))).relu_()
         cells: torch.Tensor = self.last(quarter)
-        return cells[:, 0]
+        return cells[:, 0].to(torch.float32)
 
     def inner(self, pixels: torch.Tensor) -> Inner:
         """What stands in a frame, of squares uint8 [n, 3, side, side]."""
