@@ -229,12 +229,12 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     def _rows(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit rows [n, 511] of uint8 [n, 3, side, side]: of the whole and of what stands in a frame."""
-        rows = self._network.rows(self._maps(pixels), pixels)
         inner = self._finder.inner(pixels)
-        if len(inner.places):
-            of_inner = self._network.rows(self._maps(inner.squares), inner.squares)
-            rows[inner.places] = _unit(torch.lerp(rows[inner.places], of_inner, inner.weights))
-        return rows
+        shown = torch.cat([pixels, inner.squares])
+        rows = self._network.rows(self._maps(shown), shown)
+        rows, of_inner = rows[: len(pixels)], rows[len(pixels) :]
+        mixed = torch.lerp(rows[inner.places], of_inner, inner.weights)
+        return rows.index_put((inner.places,), _unit(mixed))
 
 
 def squashed(image: Rgb, side: int) -> Prepared:
