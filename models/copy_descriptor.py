@@ -50,6 +50,9 @@ CROWD, CROWDED = 3, 0.25
 
 SHARES = (0.3, 0.7)
 
+TOGETHER = 4
+"""Pictures without their frames that are looked at in one call."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -229,12 +232,16 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     def _rows(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit rows [n, 511] of uint8 [n, 3, side, side]: of the whole and of what stands in a frame."""
+        rows = self._network.rows(self._maps(pixels), pixels)
         inner = self._finder.inner(pixels)
-        shown = torch.cat([pixels, inner.squares])
-        rows = self._network.rows(self._maps(shown), shown)
-        rows, of_inner = rows[: len(pixels)], rows[len(pixels) :]
-        mixed = torch.lerp(rows[inner.places], of_inner, inner.weights)
-        return rows.index_put((inner.places,), _unit(mixed))
+        # Kernels keep memory for each shape that they were called with: these calls have one.
+        for start in range(0, len(inner.places), TOGETHER):
+            places, squares, weights = (part[start : start + TOGETHER] for part in inner)
+            filling = squares[-1:].expand(TOGETHER - len(places), -1, -1, -1)
+            shown = torch.cat([squares, filling])
+            of_inner = self._network.rows(self._maps(shown), shown)[: len(places)]
+            rows[places] = _unit(torch.lerp(rows[places], of_inner, weights))
+        return rows
 
 
 def squashed(image: Rgb, side: int) -> Prepared:
