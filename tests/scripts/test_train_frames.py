@@ -135,7 +135,7 @@ _take_step = train_frames.take_step
 
 
 def test_a_few_samples_are_learnt_by_heart(samples: Samples, tmp_path: Path) -> None:
-    plan = FramePlan(steps=100, warm_up=20, size=8, saved_every=50)
+    plan = FramePlan(steps=150, warm_up=20, size=8, saved_every=50)
     network = train(plan, samples, samples, tmp_path)
     entries = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     assert entries[-1]["loss"] < entries[1]["loss"] / 2
