@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import interpolate, pad
 
 from twinlens.models import weights
+from twinlens.models.squares import resized
 
 WEIGHTS = Path(__file__).with_name("frames.safetensors")
 WEIGHTS_DIGEST = "ae0bbb903a84c39676d2458ef5ae23c76096a4e71fcfbe4ec6263d91ce697647"
@@ -92,7 +93,7 @@ class FrameFinder(nn.Module):
     def inner(self, pixels: torch.Tensor) -> Inner:
         """What stands in a frame, of squares uint8 [n, 3, side, side]."""
         side = pixels.shape[-1]
-        found = rectangles(torch.sigmoid(self(_resized(pixels, SIDE))))
+        found = rectangles(torch.sigmoid(self(_bytes(pixels, SIDE))))
         weights = found.weights()
         boxes = (found.boxes * side).round().to(torch.int64)
         places, squares = [], [pixels[:0]]
@@ -101,7 +102,7 @@ class FrameFinder(nn.Module):
             part = pixels[place : place + 1, :, top:bottom, left:right]
             if not _is_flat(part):
                 places.append(place)
-                squares.append(_resized(part, side))
+                squares.append(_bytes(part, side))
         chosen = torch.tensor(places, dtype=torch.int64, device=pixels.device)
         return Inner(chosen, torch.cat(squares), weights[chosen, None])
 
@@ -200,14 +201,12 @@ def _twice(maps: torch.Tensor) -> torch.Tensor:
     return interpolate(maps, scale_factor=2.0, mode="bilinear")
 
 
-def _resized(pixels: torch.Tensor, side: int) -> torch.Tensor:
+def _bytes(pixels: torch.Tensor, side: int) -> torch.Tensor:
     """Squares uint8 [n, 3, side, side] of pictures uint8 [n, 3, height, width]."""
     if pixels.shape[2:] == (side, side):
         return pixels
-    # torch resizes bytes of a CPU ten times as fast as numbers, and those of a GPU not at all.
-    shown = pixels if pixels.device.type == "cpu" else pixels.to(torch.float32)
-    resized = interpolate(shown, (side, side), mode="bilinear", antialias=True)
-    return resized if resized.dtype == torch.uint8 else resized.round().clamp(0, 255).to(torch.uint8)
+    squares = resized(pixels, side)
+    return squares if squares.dtype == torch.uint8 else squares.round().clamp(0, 255).to(torch.uint8)
 
 
 def load_finder(path: Path = WEIGHTS, digest: str | None = WEIGHTS_DIGEST) -> FrameFinder:

@@ -9,9 +9,10 @@ direction divided by how far pictures differ in it: a blue sky says less than as
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
 from twinlens.models.principal import Principal
+from twinlens.models.squares import resized
 
 LEVELS = 6
 """Of red, green and blue: a bin is one of each."""
@@ -41,10 +42,7 @@ def roots(pixels: torch.Tensor) -> torch.Tensor:
 
     A colour between levels counts with those around it, the nearer ones more.
     """
-    # torch resizes bytes of a CPU ten times as fast as numbers, and those of a GPU not at all.
-    shown = pixels if pixels.device.type == "cpu" else pixels.to(torch.float32)
-    small = interpolate(shown, (SIDE, SIDE), mode="bilinear", antialias=True)
-    levels = small.flatten(2).to(torch.float32) * ((LEVELS - 1) / 255)
+    levels = resized(pixels, SIDE).flatten(2).to(torch.float32) * ((LEVELS - 1) / 255)
     places = torch.arange(LEVELS, device=pixels.device)[:, None]
     # Float32 [n, 3, 6, 400]: of which level a place is, in each channel.
     near = (1 - (levels[:, :, None] - places).abs()).clamp(min=0)

@@ -48,22 +48,17 @@ INNER_WEIGHT = 0.6
 
 @dataclass(frozen=True, kw_only=True)
 class StudentPlan(Rates):
-    """All that a run depends on, beside its pictures and its teacher.
+    """All that a run depends on, beside its pictures, which come with edited copies, and its teacher.
 
     Attributes:
-        size: pictures in a step; each comes with its edited copies.
         side: of the squares that the student sees, px.
-        seed: of everything that is drawn.
         likeness: weight of the distances to the teacher's rows beside the contrast.
         kinship: weight of the neighbourhoods in plain features.
         whitening: power of the partial whitening of its rows at the end.
         saved_every, validated_every: steps.
     """
 
-    steps: int
-    size: int = 48
     side: int
-    seed: int
     backbone_rate: float = 2e-3
     likeness: float = 10.0
     kinship: float = 2.0

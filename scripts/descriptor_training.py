@@ -38,15 +38,19 @@ SMALLEST_VARIANCE = 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How rates rise and fall.
+    """What every training has: steps, what they see, and how rates rise and fall.
 
     Attributes:
         steps: how many.
+        size: pictures in a step.
+        seed: of everything that is drawn.
         warm_up: steps until the rates are at their highest.
         decay: weight decay of AdamW.
     """
 
     steps: int
+    size: int = 48
+    seed: int
     warm_up: int = 20
     decay: float = 0.02
 
@@ -65,13 +69,11 @@ class Rates(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Rates):
-    """All that a run depends on, beside its pictures.
+    """All that a run depends on, beside its pictures, each of which comes with its edited copies.
 
     Attributes:
-        size: pictures in a step; each comes with its edited copies.
         sides: of the squares that the network sees, px; each step draws one, so that the network can be
             run at any of them, and so that more steps fit into an hour.
-        seed: of everything that is drawn.
         spread_weight: of this loss beside the contrast.
         likeness_weights: of this one, before and after `likeness_rises`: copies are brought together
             first, while the rates are high, then kinds are.
@@ -81,7 +83,6 @@ class Plan(Rates):
     """
 
     steps: int = 1800
-    size: int = 48
     sides: tuple[int, ...] = (160, 160, 128, 112)
     seed: int = 1
     backbone_rate: float = 1.5e-3

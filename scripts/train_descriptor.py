@@ -15,8 +15,10 @@ import argparse
 import ctypes
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,12 +35,13 @@ from scripts.descriptor_pictures import (
     save_pictures,
 )
 from scripts.descriptor_ranges import measured_ranges
-from scripts.descriptor_student import StudentPlan
-from scripts.descriptor_training import LOG, Learner, Plan, evened_out, train, whitened
+from scripts.descriptor_training import LOG, Learner, Plan, Schedule, evened_out, train, whitened
 from twinlens.models import copy_descriptor, efficientnet, load_model, weights
 from twinlens.models.copy_descriptor import SIDE, CopyNetwork
 
 PLAN = Plan()
+
+AnyPlan = TypeVar("AnyPlan", bound=Schedule)
 
 WHITENING = 0.15
 """Power of the partial whitening of the half that stays."""
@@ -46,23 +49,39 @@ WHITENING = 0.15
 
 def main() -> None:
     arguments = _arguments()
-    keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
     run: Path = arguments.run
-    pictures = pictures_of(arguments.packages, run / "pictures", arguments.most)
-    print(composition(pictures), flush=True)
+    pictures = begun_run(arguments, arguments.most)
     chosen = np.flatnonzero(~pictures.held_out())
     network = narrowed(trained(arguments, pictures), pictures, chosen)
     path = run / copy_descriptor.WEIGHTS.name
     print(f"{path}: {export(network, finished(network, pictures, chosen, SIDE), path)}")
     if arguments.install:
-        shutil.copyfile(path, copy_descriptor.WEIGHTS)
-        shutil.copyfile(run / LOG, copy_descriptor.WEIGHTS.with_suffix(".log.jsonl"))
+        install(path, run / LOG, copy_descriptor.WEIGHTS)
+
+
+def begun_run(arguments: argparse.Namespace, most: int = MOST_PER_PACKAGE) -> Pictures:
+    """Set up the process of any training; gives its small pictures and says what they are."""
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    pictures = pictures_of(arguments.packages, arguments.run / "pictures", most)
+    print(composition(pictures), flush=True)
+    return pictures
+
+
+def planned(plan: AnyPlan, arguments: argparse.Namespace) -> AnyPlan:
+    """A plan with what was told otherwise."""
+    return replace(plan, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
+
+
+def install(path: Path, log: Path, weights_file: Path) -> None:
+    """Put weights and their log where the package reads them."""
+    shutil.copyfile(path, weights_file)
+    shutil.copyfile(log, weights_file.with_suffix(".log.jsonl"))
 
 
 def trained(arguments: argparse.Namespace, pictures: Pictures) -> Learner:
     """The backbone, trained on edits."""
-    plan = replace(PLAN, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
+    plan = planned(PLAN, arguments)
     torch.manual_seed(plan.seed)
     network = Learner(*efficientnet.build(efficientnet.find_weights()))
     network.to(memory_format=torch.channels_last)
@@ -107,13 +126,17 @@ def keep_freed_memory() -> None:
 
 def export(network: CopyNetwork, ranges: torch.Tensor, path: Path) -> str:
     """Write the network and its ranges in float16; gives the digest."""
-    tensors = {**network.state_dict(), copy_descriptor.RANGES: ranges}
+    return save_half({**network.state_dict(), copy_descriptor.RANGES: ranges}, path)
+
+
+def save_half(tensors: Mapping[str, torch.Tensor], path: Path) -> str:
+    """Write tensors in float16; gives the digest."""
     state = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
     save_file(state, path)
     return weights.digest(state)
 
 
-def add_arguments(parser: argparse.ArgumentParser, plan: Plan | StudentPlan) -> None:
+def add_arguments(parser: argparse.ArgumentParser, plan: Schedule) -> None:
     """What every training is told; the plan says what is taken otherwise."""
     parser.add_argument("packages", type=Path)
     parser.add_argument("run", type=Path)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,16 +20,14 @@ from random import Random
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from scripts.descriptor_pictures import composition
 from scripts.descriptor_training import LOG, Schedule, resume, save, set_rates, write
 from scripts.frame_samples import Samples, made
-from scripts.train_descriptor import keep_freed_memory, pictures_of
-from twinlens.models import frames, weights
+from scripts.train_descriptor import add_arguments, begun_run, install, planned, save_half
+from twinlens.models import frames
 from twinlens.models.frames import FrameFinder, Rectangles, rectangles
 
 FOUND, FRAMED = 0.9, 0.8
@@ -50,8 +47,6 @@ class FramePlan(Schedule):
 
     Attributes:
         rounds: samples of each picture.
-        size: samples in a step.
-        seed: of everything that is drawn.
         rate: of AdamW, at its highest.
         clipped: largest length of all gradients together.
         saved_every: steps.
@@ -72,13 +67,10 @@ PLAN = FramePlan()
 
 def main() -> None:
     arguments = _arguments()
-    keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
-    pictures = pictures_of(arguments.packages, arguments.run / "pictures")
-    print(composition(pictures), flush=True)
+    pictures = begun_run(arguments)
     folder: Path = arguments.run / "frames"
     folder.mkdir(exist_ok=True)
-    plan = replace(PLAN, steps=arguments.steps, rounds=arguments.rounds, seed=arguments.seed)
+    plan = replace(planned(PLAN, arguments), rounds=arguments.rounds)
     held_out = pictures.held_out()
     samples, tests = (
         made(
@@ -86,7 +78,7 @@ def main() -> None:
             np.flatnonzero(chosen),
             f"{plan.seed} {name}",
             rounds,
-            arguments.threads,
+            arguments.workers,
         )
         for name, chosen, rounds in (("taught", ~held_out, plan.rounds), ("tested", held_out, 3))
     )
@@ -94,8 +86,7 @@ def main() -> None:
     path = folder / frames.WEIGHTS.name
     print(f"{path}: {export(network, path)}")
     if arguments.install:
-        shutil.copyfile(path, frames.WEIGHTS)
-        shutil.copyfile(folder / LOG, frames.WEIGHTS.with_suffix(".log.jsonl"))
+        install(path, folder / LOG, frames.WEIGHTS)
 
 
 def train(plan: FramePlan, samples: Samples, tests: Samples, folder: Path) -> FrameFinder:
@@ -229,20 +220,14 @@ def folded(network: FrameFinder) -> FrameFinder:
 
 def export(network: FrameFinder, path: Path) -> str:
     """Write a folded network in float16; gives the digest."""
-    state = {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, path)
-    return weights.digest(state)
+    return save_half(network.state_dict(), path)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("packages", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", type=int, default=PLAN.steps)
-    parser.add_argument("--rounds", type=int, default=PLAN.rounds)
-    parser.add_argument("--seed", type=int, default=PLAN.seed)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--install", action="store_true")
+    add_arguments(parser, PLAN)
+    parser.add_argument("--rounds", type=int, default=PLAN.rounds, help="samples of each picture")
+    parser.set_defaults(workers=os.cpu_count())
     return parser.parse_args()
 
 

@@ -11,18 +11,16 @@ Started again, it goes on where it stopped. `--install` puts weights and log bes
 from __future__ import annotations
 
 import argparse
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from scripts.descriptor_batches import squares_of
-from scripts.descriptor_pictures import Pictures, composition
+from scripts.descriptor_pictures import Pictures
 from scripts.descriptor_student import StudentPlan, Teacher, shrunk, slimmed, train_student
 from scripts.descriptor_training import LOG
-from scripts.train_descriptor import add_arguments, export, finished, keep_freed_memory, pictures_of
+from scripts.train_descriptor import add_arguments, begun_run, export, finished, install, planned
 from twinlens.models import copy_descriptor, lite, load_model
 from twinlens.models.copy_descriptor import FAST_SIDE, SIDE, CopyNetwork, read_network
 
@@ -34,21 +32,17 @@ COUNTED = 256
 
 def main() -> None:
     arguments = _arguments()
-    keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
-    pictures = pictures_of(arguments.packages, arguments.run / "pictures")
-    print(composition(pictures), flush=True)
+    pictures = begun_run(arguments)
     folder: Path = arguments.run / "student"
     folder.mkdir(exist_ok=True)
-    plan = replace(PLAN, steps=arguments.steps, size=arguments.size, seed=arguments.seed)
+    plan = planned(PLAN, arguments)
     teacher = Teacher(load_model(copy_descriptor.NAME, device="cpu"), pictures)
     network = train_student(plan, pictures, teacher, begun(plan, pictures), folder, arguments.workers)
     chosen = np.flatnonzero(~pictures.held_out())
     path = folder / copy_descriptor.FAST_WEIGHTS.name
     print(f"{path}: {export(network, finished(network, pictures, chosen, plan.side), path)}")
     if arguments.install:
-        shutil.copyfile(path, copy_descriptor.FAST_WEIGHTS)
-        shutil.copyfile(folder / LOG, copy_descriptor.FAST_WEIGHTS.with_suffix(".log.jsonl"))
+        install(path, folder / LOG, copy_descriptor.FAST_WEIGHTS)
 
 
 def begun(plan: StudentPlan, pictures: Pictures) -> CopyNetwork:

@@ -27,6 +27,7 @@ from twinlens.models.frames import (
     WEIGHTS,
     WEIGHTS_DIGEST,
     FrameFinder,
+    _bytes,
     load_finder,
     rectangles,
 )
@@ -228,7 +229,5 @@ def test_missing_weights_are_unavailable(tmp_path: Path) -> None:
 def test_squares_of_numbers_are_seen_as_squares_of_bytes_are() -> None:
     """A GPU resizes numbers."""
     random = np.random.default_rng(3).integers(0, 256, (2, 3, WIDE, WIDE), np.uint8)
-    from twinlens.models.frames import _resized
-
     shown = torch.from_numpy(random)
-    assert (_resized(shown, SIDE).float() - _resized(shown.float(), SIDE).float()).abs().max() <= 1
+    assert (_bytes(shown, SIDE).float() - _bytes(shown.float(), SIDE).float()).abs().max() <= 1
