@@ -1,9 +1,10 @@
 """What the frame finder learns from: training pictures in scenes, and where in them they lie.
 
 A scene is made three times from the same seed: with the picture, and with two chequers that are each other's
-negative. Where those two differ, the picture is. Pictures without a scene, edited in other ways, are wholly
-in the picture: what is pasted on one is no picture in a frame. Neither is a block of text on a page of
-nothing else, or a stripe of a flag: pages and flags are drawn among them.
+negative. Where those two differ, the picture is. One that was turned, or is seen from aside, stands in what
+fills its corners. Pictures without a scene, edited in other ways, are wholly in the picture: what is pasted
+on one is no picture in a frame. Neither is a block of text on a page of nothing else, or a stripe of a flag:
+pages and flags are drawn among them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from scripts.descriptor_batches import CHANGES, LARGEST_EDITED, drawn
-from scripts.descriptor_edits import colour, cropped, draw_sticker, font, through_jpeg, words
+from scripts.descriptor_edits import (
+    colour,
+    cropped,
+    draw_sticker,
+    font,
+    rotated,
+    through_jpeg,
+    tilted,
+    words,
+)
 from scripts.descriptor_pictures import Pictures, open_pictures
 from scripts.descriptor_scenes import (
     Scene,
+    Stranger,
     bordered,
     collage,
     feed,
@@ -41,6 +52,17 @@ from scripts.descriptor_scenes import (
 from twinlens.models.copy_descriptor import squashed
 from twinlens.models.frames import CELLS, SIDE
 
+
+def turned(picture: Image.Image, chance: Random, _: Stranger) -> Image.Image:
+    """Rotated, with its corners filled or cut away."""
+    return rotated(picture, chance)
+
+
+def seen_from_aside(picture: Image.Image, chance: Random, _: Stranger) -> Image.Image:
+    """In perspective."""
+    return tilted(picture, chance)
+
+
 FRAMES: tuple[tuple[Scene, float], ...] = (
     (bordered, 3),
     (letterboxed, 1),
@@ -50,11 +72,19 @@ FRAMES: tuple[tuple[Scene, float], ...] = (
     (page, 1),
     (pasted, 3),
     (photographed, 1.5),
+    (turned, 5),
+    (seen_from_aside, 1.5),
 )
 OTHERS: tuple[tuple[Scene, float], ...] = ((collage, 1), (with_inset, 1))
 """Scenes that frame a picture, and others, with how often each is drawn."""
 
-FRAMED, OTHER_SCENE = 0.55, 0.16
+UPRIGHT = {
+    **CHANGES,
+    "shape": [(change, often) for change, often in CHANGES["shape"] if change not in (rotated, tilted)],
+}
+"""Edits by kind, without those that are scenes here."""
+
+FRAMED, OTHER_SCENE = 0.64, 0.16
 """How many samples are framed, and how many of the rest have another scene."""
 
 EDITS_BEFORE, CUT, PLAIN, DRAWN = 0.15, 0.15, 0.25, 0.12
@@ -129,12 +159,10 @@ def sample(
     scene, seed = drawn(FRAMES, chance), chance.getrandbits(48)
     shown = scene(picture, Random(seed), stranger).convert("RGB")
     chequers = [scene(_chequer(picture.size, odd), Random(seed), stranger) for odd in (0, 1)]
-    box = _difference(chequers)
-    if box is None:
+    mask = _difference(chequers)
+    if mask is None:
         # Too small to be made out, or blurred away.
         return shown, Image.new("L", shown.size, 255)
-    mask = Image.new("L", shown.size)
-    mask.paste(255, box)
     if chance.random() < CUT:
         seed = chance.getrandbits(48)
         shown, mask = (cropped(each, Random(seed)) for each in (shown, mask))
@@ -182,7 +210,7 @@ def flag(chance: Random) -> Image.Image:
 
 
 def _changed(picture: Image.Image, kind: str, chance: Random) -> Image.Image:
-    changed = drawn(CHANGES[kind], chance)(picture, chance).convert("RGB")
+    changed = drawn(UPRIGHT[kind], chance)(picture, chance).convert("RGB")
     changed.thumbnail((LARGEST_EDITED, LARGEST_EDITED), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return changed
 
@@ -194,16 +222,39 @@ def _chequer(size: tuple[int, int], odd: int) -> Image.Image:
     return Image.fromarray(((x + y + odd) % 2).astype(np.uint8) * np.uint8(255)).convert("RGB")
 
 
-def _difference(chequers: Sequence[Image.Image]) -> tuple[int, int, int, int] | None:
-    """Where two pictures of one size differ: the box around it, without specks."""
+def _difference(chequers: Sequence[Image.Image]) -> Image.Image | None:
+    """Where two pictures of one size differ: a mask, L, of the convex shape around it, without specks."""
     one, other = (np.asarray(each.convert("RGB")).astype(np.int16) for each in chequers)
     different = Image.fromarray(
         (np.abs(one - other).max(axis=2) > DIFFERENT).astype(np.uint8) * np.uint8(255)
     )
     # Edges of the chequers' squares differ less: closed first, then what is left of specks is taken away.
-    whole = different.filter(ImageFilter.MaxFilter(3)).filter(ImageFilter.MinFilter(5))
-    box = whole.getbbox()
-    if box is None:
+    whole = np.asarray(different.filter(ImageFilter.MaxFilter(3)).filter(ImageFilter.MinFilter(5))) > 0
+    rows = np.flatnonzero(whole.any(axis=1))
+    if not len(rows):
         return None
-    left, top, right, bottom = box
-    return max(0, left - 1), max(0, top - 1), min(whole.width, right + 1), min(whole.height, bottom + 1)
+    first, last = whole.argmax(axis=1), whole.shape[1] - 1 - whole[:, ::-1].argmax(axis=1)
+    ends = {(int(column[row]), int(row)) for row in rows for column in (first, last)}
+    mask = Image.new("L", different.size)
+    ImageDraw.Draw(mask).polygon(_around(sorted(ends)), fill=255)
+    return mask.filter(ImageFilter.MaxFilter(3))
+
+
+def _around(points: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Corners of the smallest convex shape that holds all points, which are sorted (Andrew's chains)."""
+    if len(points) < 3:
+        return points
+    corners: list[tuple[int, int]] = []
+    for way in (points, points[::-1]):
+        chain: list[tuple[int, int]] = []
+        for x, y in way:
+            while len(chain) > 1 and not _turns_left(chain[-2], chain[-1], (x, y)):
+                chain.pop()
+            chain.append((x, y))
+        corners += chain[:-1]
+    return corners
+
+
+def _turns_left(start: tuple[int, int], middle: tuple[int, int], end: tuple[int, int]) -> bool:
+    (x, y), (u, v) = ((to[0] - start[0], to[1] - start[1]) for to in (middle, end))
+    return x * v > y * u
