@@ -11,7 +11,7 @@ from twinlens import __version__
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.errors import InvalidValue
 from twinlens.engine.ingest import IngestOptions, IngestReport
-from twinlens.engine.memory import give_back_freed_memory
+from twinlens.engine.memory import give_back_freed_memory, kept_for_good
 from twinlens.engine.results import Cluster, Linkage, Uniqueness
 from twinlens.engine.sources import source_exists
 from twinlens.models import resolve_auto
@@ -55,7 +55,8 @@ def indexed(
         if notice:
             console.print_notice(notice)
         namespace = sources[0].absolute().name
-        data = create_dataset(place, name, device=device, precision=precision, namespace=namespace)
+        with kept_for_good():
+            data = create_dataset(place, name, device=device, precision=precision, namespace=namespace)
     with data:
         with console.progress(quiet=quiet) as on_progress:
             download_listed(
