@@ -1,9 +1,9 @@
 """The copy descriptor: EfficientNet-Lite0, trained to see through edits. Images only.
 
 `scripts/train_descriptor.py` made the weights of the model that sees more, `scripts/train_student.py` those
-of a slimmer network that learnt from it; the logs of both lie beside them. A third of a row is not learnt:
-a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`). A picture
-in a frame is looked at twice, with it and without (`models/frames.py`).
+of a slimmer network that learnt from it; the logs of both lie beside them. A good third of a row is not
+learnt: a hash with soft bits (`models/structure.py`) and which colours there are (`models/palette.py`). A
+picture in a frame is looked at twice, with it and without (`models/frames.py`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from twinlens.models import efficientnet, frames, lite, palette, points, structu
 from twinlens.models.device import INT8, choose_device, choose_precision, cpu_computes_bfloat16
 from twinlens.models.embedder import TorchEmbedder
 from twinlens.models.frames import FrameFinder, load_finder
+from twinlens.models.onednn import fuse_for
 from twinlens.models.quantised import Maps, QuantisedMaps, ranged
 
 NAME, FAST_NAME = "twinlens_copy512", "twinlens_fast512"
 WEIGHTS = Path(__file__).with_name("copy_descriptor.safetensors")
-WEIGHTS_DIGEST = "2db8849f757d58f4444f4f04be7649503c081b9dd4ccb642d7b6d307759f980f"
+WEIGHTS_DIGEST = "b94ab7324850da57e2ba84b514fa026e2d1da4a1d602df594faa3bbf6b00d4bb"
 
 FAST_WEIGHTS = Path(__file__).with_name("fast_descriptor.safetensors")
-FAST_WEIGHTS_DIGEST = "57e4bf3f4e4b4121a75ecdfc1f8c610c9dbcb96c158d4d3cc2a4a903855550b2"
+FAST_WEIGHTS_DIGEST = "ec3f639cc8aedc5e78393f6bc854c034265ee96b86436fe638195e3dddcd958f"
 
 RANGES = "ranges"
 
@@ -39,7 +40,7 @@ TRAINED_DIM = 255
 ROW_DIM = TRAINED_DIM + structure.DIM + palette.DIM
 DIM = ROW_DIM + 1
 
-STRUCTURE_SHARE, PALETTE_SHARE = 0.29, 0.07
+STRUCTURE_SHARE, PALETTE_SHARE = 0.31, 0.07
 """Of a row's squared length, and so of its cosines; the rest is learnt."""
 
 BACKGROUND = 1000
@@ -50,8 +51,9 @@ CROWD, CROWDED = 3, 0.25
 
 SHARES = (0.3, 0.7)
 
-TOGETHER = 4
-"""Pictures without their frames that are looked at in one call."""
+WHOLES, TOGETHER = 8, 4
+"""Pictures of a call for each that is looked at beside them without its frame, and how many of those that are
+left have a call of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,9 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant("13", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.15),
+    NAME: Variant("14", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.15),
     FAST_NAME: Variant(
-        "13", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "14", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
     ),
 }
 
@@ -121,8 +123,8 @@ def _description(
 
 # Floor and isolation as scripts/measure_points.py gives them.
 DESCRIPTIONS = {
-    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.75, isolation=0.586),
-    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.77, isolation=0.593),
+    NAME: _description(NAME, points.COPY_DESCRIPTOR, floor=0.75, isolation=0.585),
+    FAST_NAME: _description(FAST_NAME, points.FAST_DESCRIPTOR, floor=0.77, isolation=0.591),
 }
 
 
@@ -208,6 +210,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         self._finder = finder.eval().to(device).to(memory_format=torch.channels_last)
         if device == "cpu" and precision != "float32" and cpu_computes_bfloat16():
             self._finder.to(torch.bfloat16)
+        fuse_for(self._finder, device)
         if precision == INT8:
             assert ranges is not None
             self._maps: Maps = QuantisedMaps(network.layers, ranges, self._variant.side)
@@ -216,7 +219,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
             return
         # As in the backbone's own embedder: the first block loses most in a narrow precision.
         self._network.rest.to(self.dtype)
-        lite.fuse_for(self._network, device)
+        fuse_for(self._network, device)
         self._maps = self._network.maps
 
     def prepare(self, image: Rgb) -> Prepared:
@@ -232,16 +235,26 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     def _rows(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit rows [n, 511] of uint8 [n, 3, side, side]: of the whole and of what stands in a frame."""
-        rows = self._network.rows(self._maps(pixels), pixels)
         inner = self._finder.inner(pixels)
-        # Kernels keep memory for each shape that they were called with: these calls have one.
-        for start in range(0, len(inner.places), TOGETHER):
-            places, squares, weights = (part[start : start + TOGETHER] for part in inner)
-            filling = squares[-1:].expand(TOGETHER - len(places), -1, -1, -1)
-            shown = torch.cat([squares, filling])
-            of_inner = self._network.rows(self._maps(shown), shown)[: len(places)]
-            rows[places] = _unit(torch.lerp(rows[places], of_inner, weights))
+        # Kernels keep memory for each shape that they were called with: all calls have one of two shapes.
+        beside = len(pixels) // WHOLES
+        rows = self._looked_at(torch.cat([pixels, filled(inner.squares[:beside], beside, pixels)]))
+        rows, first = rows[: len(pixels)], rows[len(pixels) :]
+        others = [
+            self._looked_at(filled(inner.squares[start : start + TOGETHER], TOGETHER, pixels))
+            for start in range(beside, len(inner.places), TOGETHER)
+        ]
+        of_inner = torch.cat([first[: len(inner.places)], *others])[: len(inner.places)]
+        rows[inner.places] = _unit(torch.lerp(rows[inner.places], of_inner, inner.weights))
         return rows
+
+    def _looked_at(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._network.rows(self._maps(pixels), pixels)
+
+
+def filled(squares: torch.Tensor, count: int, others: torch.Tensor) -> torch.Tensor:
+    """So many squares, [count, 3, side, side]: these, and the first of others as often as it takes."""
+    return torch.cat([squares, others[:1].expand(count - len(squares), -1, -1, -1)])
 
 
 def squashed(image: Rgb, side: int) -> Prepared:

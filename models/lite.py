@@ -4,26 +4,26 @@ Tan and Le, EfficientNet (https://arxiv.org/abs/1905.11946), in its lite variant
 ReLU6, and a stem and head that are not scaled. It is written out here because importing a library of a
 thousand models costs more memory and time than this one model does.
 
-Between a convolution and its activation a feature map goes to memory and back, and once more where one-sided
-padding is laid out first: a fifth of the time of a small network on a CPU. oneDNN computes all of it at once
-(`fuse_for`), with the same values, bit for bit.
+Where one-sided padding is laid out first, a feature map goes to memory and back once more than for its
+activation. `onednn.fuse_for` does without either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.functional import conv2d, pad, relu6
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from twinlens.models.onednn import NONE, RELU6, FusibleConvolution, fused
+
 STEM, HEAD = 32, 1280
 NORM_EPSILON = 1e-3
 """TensorFlow's, which the weights were trained with."""
 
-_FUSED = "_convolution_pointwise"
 _NORM_TENSORS = 5
 
 
@@ -59,7 +59,7 @@ SLIM_STAGES = (
 """Two thirds of the wide channels and three blocks less: two thirds of the time."""
 
 
-class Convolution(nn.Conv2d):
+class Convolution(FusibleConvolution):
     """A convolution of square maps, with zeros as TensorFlow puts them, and its ReLU6 if it has one.
 
     There are as many zeros as are needed; where they are not even in number, more are on the far side.
@@ -95,14 +95,8 @@ class Convolution(nn.Conv2d):
         return _widened(self.weight) if zeros % 2 else self.weight.detach(), [(zeros + 1) // 2] * 2
 
     def _fused(self, maps: torch.Tensor, zeros: int) -> torch.Tensor:
-        kind, bounds = ("hardtanh", [0.0, 6.0]) if self.activated else ("none", [])
         weight = self._wide if zeros % 2 else self.weight
-        operator: Any = getattr(torch.ops.mkldnn, _FUSED)
-        padding = [(zeros + 1) // 2] * 2
-        fused: torch.Tensor = operator(
-            maps, weight, self.bias, padding, self.stride, [1, 1], self.groups, kind, bounds, ""
-        )
-        return fused
+        return fused(self, maps, RELU6 if self.activated else NONE, weight, [(zeros + 1) // 2] * 2)
 
     def _zeros(self, side: int) -> int:
         stride, kernel = self.stride[0], self.kernel_size[0]
@@ -151,15 +145,6 @@ def load_unfolded(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None
             layer.weight, layer.bias = fuse_conv_bn_weights(
                 nn.Parameter(weight), None, mean, variance, NORM_EPSILON, gain, shift
             )
-
-
-def fuse_for(network: nn.Module, device: str) -> None:
-    """Fuse all convolutions for inference, in place, where the device and this torch can."""
-    has_onednn: Any = torch.backends.mkldnn.is_available
-    if device == "cpu" and has_onednn() and hasattr(torch.ops.mkldnn, _FUSED):
-        for layer in network.modules():
-            if isinstance(layer, Convolution):
-                layer.fuse()
 
 
 def _widened(weight: torch.Tensor) -> torch.Tensor:

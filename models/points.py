@@ -10,12 +10,12 @@ from __future__ import annotations
 from twinlens.engine.types import OperatingPoints
 
 COPY_DESCRIPTOR = OperatingPoints(
-    strict=0.90,
+    strict=0.89,
     default=0.84,
     loose=0.80,
     measured=True,
-    precision=(1.0, 0.999, 0.997),
-    recall=(0.545, 0.770, 0.875),
+    precision=(1.0, 1.0, 0.998),
+    recall=(0.589, 0.782, 0.881),
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
@@ -24,7 +24,7 @@ FAST_DESCRIPTOR = OperatingPoints(
     loose=0.82,
     measured=True,
     precision=(1.0, 1.0, 0.998),
-    recall=(0.495, 0.670, 0.802),
+    recall=(0.493, 0.676, 0.814),
 )
 
 EFFICIENTNET = OperatingPoints(

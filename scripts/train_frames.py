@@ -28,7 +28,7 @@ from scripts.descriptor_training import LOG, Schedule, resume, save, set_rates, 
 from scripts.frame_samples import Samples, made
 from scripts.train_descriptor import add_arguments, begun_run, install, planned, save_half
 from twinlens.models import frames
-from twinlens.models.frames import FrameFinder, Rectangles, rectangles
+from twinlens.models.frames import Filter, FrameFinder, Rectangles, rectangles
 
 FOUND, FRAMED = 0.9, 0.8
 """Intersection over union of two rectangles that are one, and of cells and the rectangle they make up."""
@@ -52,9 +52,9 @@ class FramePlan(Schedule):
         saved_every: steps.
     """
 
-    steps: int = 13_000
+    steps: int = 16_000
     warm_up: int = 1_000
-    rounds: int = 8
+    rounds: int = 10
     size: int = 64
     seed: int = 1
     rate: float = 3e-3
@@ -198,11 +198,13 @@ def shared(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def normalised(network: FrameFinder) -> FrameFinder:
-    """Put a batch normalisation behind each convolution but the last, in place."""
+    """Put a batch normalisation behind each convolution but the last, before its activation, in place."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Conv2d) and layer is not network.last:
-                parts = OrderedDict(layer=layer, norm=nn.BatchNorm2d(layer.out_channels))
+            if isinstance(layer, Filter) and layer is not network.last:
+                parts = OrderedDict[str, nn.Module](layer=layer, norm=nn.BatchNorm2d(layer.out_channels))
+                if layer.activated:
+                    layer.activated, parts["activation"] = False, nn.ReLU()
                 setattr(parent, name, nn.Sequential(parts))
     return network
 
@@ -211,10 +213,12 @@ def folded(network: FrameFinder) -> FrameFinder:
     """A network whose convolutions do what those and their normalisations did; in inference alone."""
     for parent in list(network.eval().modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Sequential) and isinstance(norm := layer[-1], nn.BatchNorm2d):
+            if isinstance(layer, nn.Sequential) and isinstance(norm := layer[1], nn.BatchNorm2d):
                 convolution = layer[0]
-                assert isinstance(convolution, nn.Conv2d)
-                setattr(parent, name, fuse_conv_bn_eval(convolution, norm))
+                assert isinstance(convolution, Filter)
+                whole = fuse_conv_bn_eval(convolution, norm)
+                whole.activated = len(layer) > 2
+                setattr(parent, name, whole)
     return network
 
 

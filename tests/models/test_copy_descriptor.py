@@ -74,22 +74,30 @@ def test_edits_are_seen_through(embedder: Embedder, photographs: list[Rgb], edit
     assert right_ones(embedder, photographs, edited) == 1
 
 
-def test_a_framed_picture_lies_between_its_whole_and_what_is_in_the_frame(photographs: list[Rgb]) -> None:
+@pytest.mark.parametrize(
+    ("copies", "places"),
+    [(1, [1, 4]), (4, [0, 3, 7, 8, 12, 17, 19]), (4, [5]), (4, [])],
+    ids=["few", "more than fit beside the whole ones", "fewer", "none"],
+)
+def test_a_framed_picture_lies_between_its_whole_and_what_is_in_the_frame(
+    copies: int, places: list[int], photographs: list[Rgb]
+) -> None:
     embedder = load_model(NAME, device="cpu", precision="float32")
     assert isinstance(embedder, CopyDescriptorEmbedder)
     side = VARIANTS[NAME].side
     whole = torch.from_numpy(np.stack([squashed(picture, side) for picture in photographs])).permute(
         0, 3, 1, 2
     )
-    inner = whole.flip(3).contiguous()
+    whole = whole.repeat(copies, 1, 1, 1)
+    inner, chosen = whole.flip(3).contiguous(), torch.tensor(places, dtype=torch.int64)
     with torch.inference_mode():
         of_whole, of_inner = (embedder._network(each) for each in (whole, inner))
         for weight in (0.5, 0.25):
-            found = Inner(torch.tensor([1, 4]), inner[[1, 4]], torch.full((2, 1), weight))
+            found = Inner(chosen, inner[chosen], torch.full((len(places), 1), weight))
             embedder._finder.inner = lambda _, found=found: found  # type: ignore[method-assign, misc]
             wanted = of_whole.clone()
-            mean = weight * of_inner[[1, 4]] + (1 - weight) * of_whole[[1, 4]]
-            wanted[[1, 4]] = torch.nn.functional.normalize(mean, dim=1)
+            mean = weight * of_inner[chosen] + (1 - weight) * of_whole[chosen]
+            wanted[chosen] = torch.nn.functional.normalize(mean, dim=1)
             assert torch.allclose(embedder._rows(whole), wanted, atol=1e-4)
 
 

@@ -30,7 +30,10 @@ from twinlens.models.frames import (
     _bytes,
     load_finder,
     rectangles,
+    shapes,
+    weights_of,
 )
+from twinlens.models.onednn import fuse_for
 
 WIDE = 192
 
@@ -167,11 +170,12 @@ def cells_of(left: float, top: float, right: float, bottom: float) -> torch.Tens
     ],
 )
 def test_a_rectangle_is_found_where_it_lies(edges: tuple[float, float, float, float]) -> None:
-    found = rectangles(cells_of(*edges))
+    cells = cells_of(*edges)
+    found = rectangles(cells)
     assert torch.allclose(found.boxes[0] * CELLS, torch.tensor(edges, dtype=torch.float32), atol=0.51)
     assert found.agreement[0] > 0.95
     area = (edges[2] - edges[0]) * (edges[3] - edges[1]) / CELLS**2
-    weight = float(found.weights()[0])
+    weight = float(weights_of(shapes(cells))[0])
     if SMALLEST <= area <= LARGE:
         assert weight == WEIGHT
     elif area < SMALLEST or area > LARGEST:
@@ -185,12 +189,13 @@ def test_what_is_no_rectangle_agrees_with_none() -> None:
     diagonal = ((places[:, None] - places).abs() < 5).float()[None]
     chequer = ((places[:, None] + places) % 2).float()[None]
     two = (cells_of(1, 2, 8, 9) + cells_of(15, 14, 22, 23)).clamp(max=1)
-    found = rectangles(torch.cat([diagonal, chequer, two]))
-    assert (found.agreement < DOUBTFUL).all() and not found.weights().any()
+    cells = torch.cat([diagonal, chequer, two])
+    assert (rectangles(cells).agreement < DOUBTFUL).all()
+    assert not weights_of(shapes(cells[1:])).any()
 
 
 def test_cells_that_are_all_nothing_are_no_picture() -> None:
-    assert not rectangles(torch.zeros(2, CELLS, CELLS)).weights().any()
+    assert not weights_of(shapes(torch.zeros(2, CELLS, CELLS))).any()
 
 
 # --- weights
@@ -231,3 +236,15 @@ def test_squares_of_numbers_are_seen_as_squares_of_bytes_are() -> None:
     random = np.random.default_rng(3).integers(0, 256, (2, 3, WIDE, WIDE), np.uint8)
     shown = torch.from_numpy(random)
     assert (_bytes(shown, SIDE).float() - _bytes(shown.float(), SIDE).float()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("dtype", "apart_by"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_fused_convolutions_say_the_same(
+    dtype: torch.dtype, apart_by: float, pictures: list[Image.Image]
+) -> None:
+    plain, fused = (load_finder().to(dtype).to(memory_format=torch.channels_last) for _ in range(2))
+    fuse_for(fused, "cpu")
+    shown = pixels_of([*pictures, *map(viewer, pictures)], SIDE)
+    with torch.inference_mode():
+        wanted, found = torch.sigmoid(plain(shown)), torch.sigmoid(fused(shown))
+    assert (found - wanted).abs().max() < apart_by and wanted.std() > 0.1

@@ -12,6 +12,7 @@ from torch import nn
 
 from twinlens.models import efficientnet, lite
 from twinlens.models.lite import Convolution
+from twinlens.models.onednn import fuse_for
 
 HAS_ONEDNN: Any = torch.backends.mkldnn.is_available
 NEEDS_ONEDNN = pytest.mark.skipif(not HAS_ONEDNN(), reason="no oneDNN in this torch")
@@ -59,7 +60,7 @@ def test_the_fused_network(dtype: torch.dtype, side: int) -> None:
     plain = nn.Sequential(*efficientnet.build(efficientnet.find_weights()))
     plain = plain.to(dtype).to(memory_format=torch.channels_last)
     fused = copy.deepcopy(plain)
-    lite.fuse_for(fused, "cpu")
+    fuse_for(fused, "cpu")
     seen = maps(2, 3, side, side, dtype=dtype)
     with torch.inference_mode():
         assert torch.equal(fused(seen), plain(seen))
@@ -68,5 +69,5 @@ def test_the_fused_network(dtype: torch.dtype, side: int) -> None:
 def test_other_devices_compute_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = Convolution(3, 4, activated=True)
     monkeypatch.setattr(Convolution, "_fused", lambda *_: pytest.fail("fused"))
-    lite.fuse_for(layer, "cuda")
+    fuse_for(layer, "cuda")
     assert layer(maps(1, 3, 8, 8)).shape == (1, 4, 8, 8)
