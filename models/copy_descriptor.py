@@ -51,9 +51,9 @@ CROWD, CROWDED = 3, 0.25
 
 SHARES = (0.3, 0.7)
 
-WHOLES, TOGETHER = 8, 4
-"""Pictures of a call for each that is looked at beside them without its frame, and how many of those that are
-left have a call of their own."""
+TOGETHER = 4
+"""Pictures without their frames that are looked at in a call of their own, where there is no room for them
+beside whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class Variant:
         weights, digest: its file, and what `weights.digest` gives for it.
         stages: of its blocks.
         side: of the square, px.
+        wholes: pictures of a call for each that is looked at beside them without its frame. Few are fast; the
+            large maps of a large network take memory.
         constant: share of the appended constant in a vector's squared length, where it is as crowded as
             usual.
         slope: by how much that falls as the crowd's cosine rises.
@@ -75,14 +77,15 @@ class Variant:
     digest: str
     stages: Sequence[lite.Stage]
     side: int
+    wholes: int
     constant: float
     slope: float
 
 
 VARIANTS = {
-    NAME: Variant("14", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, constant=0.5, slope=0.15),
+    NAME: Variant("14", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, 64, constant=0.5, slope=0.15),
     FAST_NAME: Variant(
-        "14", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, constant=0.5, slope=0.2
+        "14", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, 8, constant=0.5, slope=0.2
     ),
 }
 
@@ -237,7 +240,7 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         """Unit rows [n, 511] of uint8 [n, 3, side, side]: of the whole and of what stands in a frame."""
         inner = self._finder.inner(pixels)
         # Kernels keep memory for each shape that they were called with: all calls have one of two shapes.
-        beside = len(pixels) // WHOLES
+        beside = len(pixels) // self._variant.wholes
         rows = self._looked_at(torch.cat([pixels, filled(inner.squares[:beside], beside, pixels)]))
         rows, first = rows[: len(pixels)], rows[len(pixels) :]
         others = [

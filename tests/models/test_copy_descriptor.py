@@ -74,17 +74,18 @@ def test_edits_are_seen_through(embedder: Embedder, photographs: list[Rgb], edit
     assert right_ones(embedder, photographs, edited) == 1
 
 
+@pytest.mark.parametrize("name", [NAME, FAST_NAME])
 @pytest.mark.parametrize(
     ("copies", "places"),
     [(1, [1, 4]), (4, [0, 3, 7, 8, 12, 17, 19]), (4, [5]), (4, [])],
     ids=["few", "more than fit beside the whole ones", "fewer", "none"],
 )
 def test_a_framed_picture_lies_between_its_whole_and_what_is_in_the_frame(
-    copies: int, places: list[int], photographs: list[Rgb]
+    name: str, copies: int, places: list[int], photographs: list[Rgb]
 ) -> None:
-    embedder = load_model(NAME, device="cpu", precision="float32")
+    embedder = load_model(name, device="cpu", precision="float32")
     assert isinstance(embedder, CopyDescriptorEmbedder)
-    side = VARIANTS[NAME].side
+    side = VARIANTS[name].side
     whole = torch.from_numpy(np.stack([squashed(picture, side) for picture in photographs])).permute(
         0, 3, 1, 2
     )
