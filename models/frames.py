@@ -34,11 +34,17 @@ CONTEXTS, LATE_WIDTHS = 4, (32, 24)
 SMALLEST, LARGE, LARGEST = 0.08, 0.65, 0.75
 """Shares of a square from which a picture is cut out, less and less is made of it, and nothing is."""
 
+CORNERS = 0.5
+"""Share of all corners of a square but one below which a picture may lean in it."""
+
 LARGEST_LEANING, LEANS = 0.97, (2.0, 8.0)
 """The largest share where a picture leans, and degrees from which it does a little, and does clearly."""
 
 DOUBTFUL, SURE = 0.55, 0.85
 """Intersection over union of cells and rectangle from which there may be a frame, and from which there is."""
+
+CLEARLY = 0.75
+"""Of what an upright rectangle lacks in agreement, what one that leans may: it has more ways to agree."""
 
 WEIGHT = 0.5
 """What is made of what is in a frame, beside the whole."""
@@ -180,15 +186,16 @@ def shapes(cells: torch.Tensor) -> Parallelograms:
     """Where pictures lie, of shares in [0, 1], float32 [n, 24, 24]: upright, or askew where that fits."""
     upright = rectangles(cells)
     found = upright.as_parallelograms()
-    covered = cells.mean(dim=(1, 2))
-    (doubted,) = torch.where((upright.agreement < SURE) & (covered > SMALLEST) & (covered < LARGEST_LEANING))
+    corners = cells[:, :: CELLS - 1, :: CELLS - 1].flatten(1)
+    (doubted,) = torch.where(corners.sort(dim=1).values[:, 2] < CORNERS)
     askew = fitted(cells[doubted])
     better = (askew.agreement > upright.agreement[doubted]) & (askew.lean() > LEANS[0])
     places, askew = doubted[better], _chosen(askew, better)
     out = askew.stick_out(CELLS)
     if out.any():
         _put(askew, out, completed(_chosen(askew, out), cells[places[out]]))
-    _put(found, places, askew)
+    better = 1 - askew.agreement < CLEARLY * (1 - upright.agreement[places])
+    _put(found, places[better], _chosen(askew, better))
     return found
 
 
@@ -208,8 +215,8 @@ def weights_of(found: Parallelograms) -> torch.Tensor:
     It rises and falls evenly: copies that differ by next to nothing have rows that differ by as much. What
     leans and is nearly the whole is a picture that was turned, not the text of a page.
     """
-    certain = ((found.agreement - DOUBTFUL) / (SURE - DOUBTFUL)).clamp(0, 1)
     leaning = ((found.lean() - LEANS[0]) / (LEANS[1] - LEANS[0])).clamp(0, 1)
+    certain = ((found.agreement - DOUBTFUL) / (SURE - DOUBTFUL)).clamp(0, 1)
     small = ((LARGEST + (LARGEST_LEANING - LARGEST) * leaning - found.areas) / (LARGEST - LARGE)).clamp(0, 1)
     return torch.where(found.areas >= SMALLEST, WEIGHT * certain * small, 0.0)
 

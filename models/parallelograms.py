@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import grid_sample, pad
 
-BEYOND, STEPS = 6, 12
+BEYOND, STEPS = 6, 20
 """Cells around a square in which a parallelogram goes on, and how often it is made anew from what it says of
 them."""
 
