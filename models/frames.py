@@ -265,10 +265,10 @@ def _covered(begins: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
 
 
 def _is_flat(part: torch.Tensor) -> bool:
-    """True for a box of one colour, uint8 [1, 3, height, width]."""
+    """True for a box of one colour, float32 [1, 3, side, side]."""
     down, across = (length // RIM for length in part.shape[2:])
     inner = part[:, :, down : part.shape[2] - down, across : part.shape[3] - across]
-    return inner.to(torch.float32).std(dim=(2, 3)).max().item() <= FLAT
+    return inner.std(dim=(2, 3)).max().item() <= FLAT
 
 
 def _filter(inputs: int, outputs: int, stride: int = 1) -> Filter:

@@ -1,7 +1,7 @@
 """Convolutions that are computed together with their activations, by oneDNN on a CPU.
 
-Between the two a feature map goes to memory and back: a fifth of the time of a small network, a third in
-bfloat16. The values are the same, bit for bit.
+Between the two a feature map goes to memory and back: a fifth of the time of a small network. The values are
+the same, bit for bit.
 """
 
 from __future__ import annotations
