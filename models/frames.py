@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, pad
 
-from twinlens.models import weights
+from twinlens.models import edges, weights
 from twinlens.models.onednn import NONE, RELU, FusibleConvolution, fused
 from twinlens.models.parallelograms import Parallelograms, completed, cut, fitted
 from twinlens.models.squares import resized
@@ -37,8 +37,14 @@ SMALLEST, LARGE, LARGEST = 0.08, 0.65, 0.75
 CORNERS = 0.5
 """Share of all corners of a square but one below which a picture may lean in it."""
 
-LARGEST_LEANING, LEANS = 0.97, (2.0, 8.0)
-"""The largest share where a picture leans, and degrees from which it does a little, and does clearly."""
+LARGEST_CLEAR = 0.97
+"""The largest share where a picture leans or its edges can be seen: no text of a page within margins."""
+
+LEANS = 2.0, 8.0
+"""Degrees from which a picture leans a little, and clearly."""
+
+SEEN = 0.8, 0.95
+"""Shares of its edges with which they can be seen well, and as good as everywhere."""
 
 DOUBTFUL, SURE = 0.55, 0.85
 """Intersection over union of cells and rectangle from which there may be a frame, and from which there is."""
@@ -132,8 +138,9 @@ class FrameFinder(nn.Module):
 
     def inner(self, pixels: torch.Tensor) -> Inner:
         """What stands in a frame, of squares uint8 [n, 3, side, side]."""
-        found = shapes(torch.sigmoid(self(_bytes(pixels, SIDE))))
-        weights = weights_of(found)
+        small = _bytes(pixels, SIDE)
+        found = shapes(torch.sigmoid(self(small)))
+        weights = weights_of(found, edges_of(found, small))
         places, squares = [], [pixels[:0]]
         for place in weights.nonzero()[:, 0].tolist():
             square = cut(pixels[place : place + 1], found, place, CELLS)
@@ -209,16 +216,40 @@ def _put(found: Parallelograms, places: torch.Tensor, others: Parallelograms) ->
         part[places] = other
 
 
-def weights_of(found: Parallelograms) -> torch.Tensor:
+def edges_of(found: Parallelograms, pixels: torch.Tensor) -> torch.Tensor:
+    """Shares of their edges that can be seen, float32 [n], where that counts, and else 0.
+
+    Args:
+        found: in the squares.
+        pixels: uint8 [n, 3, side, side].
+    """
+    shares = torch.zeros_like(found.areas)
+    (asked,) = torch.where(
+        (found.areas > LARGE) & (found.areas < LARGEST_CLEAR) & (found.agreement > DOUBTFUL)
+    )
+    shares[asked] = edges.seen(pixels[asked], _chosen(found, asked), CELLS)
+    return shares
+
+
+def weights_of(found: Parallelograms, edges_seen: torch.Tensor) -> torch.Tensor:
     """What is made of shapes as pictures in a frame, float32 [n], 0 to 0.5.
 
-    It rises and falls evenly: copies that differ by next to nothing have rows that differ by as much. What
-    leans and is nearly the whole is a picture that was turned, not the text of a page.
+    It rises and falls evenly: copies that differ by next to nothing have rows that differ by as much.
+
+    Args:
+        found: in squares.
+        edges_seen: shares of their edges, as `edges_of` gives them.
     """
-    leaning = ((found.lean() - LEANS[0]) / (LEANS[1] - LEANS[0])).clamp(0, 1)
-    certain = ((found.agreement - DOUBTFUL) / (SURE - DOUBTFUL)).clamp(0, 1)
-    small = ((LARGEST + (LARGEST_LEANING - LARGEST) * leaning - found.areas) / (LARGEST - LARGE)).clamp(0, 1)
+    clear = torch.maximum(_between(found.lean(), LEANS), _between(edges_seen, SEEN))
+    certain = _between(found.agreement, (DOUBTFUL, SURE))
+    largest = LARGEST + (LARGEST_CLEAR - LARGEST) * clear
+    small = ((largest - found.areas) / (LARGEST - LARGE)).clamp(0, 1)
     return torch.where(found.areas >= SMALLEST, WEIGHT * certain * small, 0.0)
+
+
+def _between(values: torch.Tensor, ends: tuple[float, float]) -> torch.Tensor:
+    """Where values lie on the way from one end to the other, 0 to 1."""
+    return ((values - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
 
 
 def rectangles(cells: torch.Tensor) -> Rectangles:

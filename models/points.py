@@ -11,20 +11,20 @@ from twinlens.engine.types import OperatingPoints
 
 COPY_DESCRIPTOR = OperatingPoints(
     strict=0.89,
-    default=0.84,
-    loose=0.80,
+    default=0.83,
+    loose=0.79,
     measured=True,
-    precision=(1.0, 1.0, 0.998),
-    recall=(0.595, 0.785, 0.881),
+    precision=(1.0, 0.999, 0.998),
+    recall=(0.615, 0.811, 0.890),
 )
 
 FAST_DESCRIPTOR = OperatingPoints(
-    strict=0.91,
-    default=0.86,
-    loose=0.82,
+    strict=0.90,
+    default=0.84,
+    loose=0.81,
     measured=True,
-    precision=(1.0, 1.0, 0.998),
-    recall=(0.498, 0.682, 0.815),
+    precision=(1.0, 0.999, 0.999),
+    recall=(0.554, 0.762, 0.830),
 )
 
 EFFICIENTNET = OperatingPoints(

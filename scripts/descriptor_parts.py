@@ -14,16 +14,21 @@ from scripts.descriptor_validation import network_embed, rows_of
 from twinlens.models.copy_descriptor import SIDE, CopyNetwork
 from twinlens.models.palette import roots
 from twinlens.models.principal import Principal
-from twinlens.models.structure import brightness, signs
+from twinlens.models.structure import brightness, contrasts, neighbours
 
 WHITENING = 0.5
 """All directions vary alike."""
 
 
 def set_parts(network: CopyNetwork, pictures: Pictures, chosen: NDArray[np.int64]) -> None:
-    """Give a network the means and the principal directions of the chosen pictures' contrasts and colours."""
-    _set_axes(network.structure, lambda pixels: signs(brightness(pixels)), pictures, chosen)
-    _set_axes(network.palette, roots, pictures, chosen)
+    """Give a network the means and the principal directions of what the chosen pictures show."""
+    parts = {
+        network.structure.contrasts: lambda pixels: contrasts(brightness(pixels)),
+        network.structure.neighbours: lambda pixels: neighbours(brightness(pixels)),
+        network.palette: roots,
+    }
+    for part, seen in parts.items():
+        _set_axes(part, seen, pictures, chosen)
 
 
 def _set_axes(

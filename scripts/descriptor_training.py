@@ -31,7 +31,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 SMALLEST_SCALE = 1e-3
 WHITENING, FINAL_WHITENING = 0.35, 0.25
-SHARE_OF_START = 0.19
+SHARE_OF_START = 0.2
 ENDED = "drawn back and evened out"
 SMALLEST_VARIANCE = 1e-8
 

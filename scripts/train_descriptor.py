@@ -43,7 +43,7 @@ PLAN = Plan()
 
 AnyPlan = TypeVar("AnyPlan", bound=Schedule)
 
-WHITENING = 0.15
+WHITENING = 0.05
 """Power of the partial whitening of the half that stays."""
 
 

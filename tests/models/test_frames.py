@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from twinlens.models.frames import (
     FLAT,
     LARGE,
     LARGEST,
+    LARGEST_CLEAR,
     SIDE,
     SMALLEST,
     WEIGHT,
@@ -87,7 +89,12 @@ def letter_box(picture: Image.Image) -> Image.Image:
     return ImageOps.expand(picture, (0, picture.height // 3), "black")
 
 
-FRAMES = {each.__name__.replace("_", " "): each for each in (viewer, post, mat, letter_box)}
+def paper_print(picture: Image.Image) -> Image.Image:
+    """With a narrow white rim."""
+    return ImageOps.expand(picture, picture.width // 16, "white")
+
+
+FRAMES = {each.__name__.replace("_", " "): each for each in (viewer, post, mat, letter_box, paper_print)}
 
 
 def apart(squares: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -115,6 +122,20 @@ def test_what_stands_in_no_frame_has_nothing_in_it(finder: FrameFinder, pictures
         for squares in (shown, shown.flip(3), shown[..., 40:150, 30:160].contiguous()):
             inner = finder.inner(squares)
             assert inner.squares.shape == (0, *squares.shape[1:]) and inner.weights.shape == (0, 1)
+
+
+def test_text_within_narrow_margins_is_no_picture_in_a_frame(finder: FrameFinder) -> None:
+    """Where its lines end, paper lies beside paper: there are no edges to be seen."""
+    pages = []
+    for seed in range(8):
+        chance, page = Random(seed), Image.new("RGB", (400, 560), "white")
+        pen = ImageDraw.Draw(page)
+        for y in range(30, 530, 14):
+            words = "".join(chance.choice("aeimnorstu  ") for _ in range(chance.choice((34, 62, 62))))
+            pen.text((24, y), words, "black")
+        pages.append(page)
+    with torch.inference_mode():
+        assert not len(finder.inner(pixels_of(pages, WIDE)).places)
 
 
 def test_pictures_do_not_depend_on_those_beside_them(
@@ -162,6 +183,7 @@ def cells_of(left: float, top: float, right: float, bottom: float) -> torch.Tens
     "edges",
     [
         (0, 0, 24, 24),
+        (1, 2, 23, 23),
         (3, 5, 20, 21),
         (3.25, 5.75, 20.25, 21.25),
         (2, 3, 22, 23),
@@ -175,13 +197,14 @@ def test_a_rectangle_is_found_where_it_lies(edges: tuple[float, float, float, fl
     assert torch.allclose(found.boxes[0] * CELLS, torch.tensor(edges, dtype=torch.float32), atol=0.51)
     assert found.agreement[0] > 0.95
     area = (edges[2] - edges[0]) * (edges[3] - edges[1]) / CELLS**2
-    weight = float(weights_of(shapes(cells))[0])
+    unseen, seen = (float(weights_of(shapes(cells), torch.tensor([share]))[0]) for share in (0.0, 1.0))
     if SMALLEST <= area <= LARGE:
-        assert weight == WEIGHT
+        assert unseen == seen == WEIGHT
     elif area < SMALLEST or area > LARGEST:
-        assert weight == 0
+        assert unseen == 0
+        assert (seen > 0) == (SMALLEST <= area < LARGEST_CLEAR)
     else:
-        assert 0 < weight < WEIGHT
+        assert 0 < unseen < seen == WEIGHT
 
 
 def test_what_is_no_rectangle_agrees_with_none() -> None:
@@ -191,11 +214,11 @@ def test_what_is_no_rectangle_agrees_with_none() -> None:
     two = (cells_of(1, 2, 8, 9) + cells_of(15, 14, 22, 23)).clamp(max=1)
     cells = torch.cat([diagonal, chequer, two])
     assert (rectangles(cells).agreement < DOUBTFUL).all()
-    assert not weights_of(shapes(cells)).any()
+    assert not weights_of(shapes(cells), torch.ones(len(cells))).any()
 
 
 def test_cells_that_are_all_nothing_are_no_picture() -> None:
-    assert not weights_of(shapes(torch.zeros(2, CELLS, CELLS))).any()
+    assert not weights_of(shapes(torch.zeros(2, CELLS, CELLS)), torch.ones(2)).any()
 
 
 # --- weights

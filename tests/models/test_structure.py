@@ -19,19 +19,37 @@ from twinlens.models.copy_descriptor import FAST_WEIGHTS, WEIGHTS, read_network
 from twinlens.models.lite import SLIM_STAGES, STAGES
 from twinlens.models.structure import (
     CELLS,
+    COARSE,
     CONTRASTS,
     DIM,
+    NEIGHBOURS,
+    PARTS,
     PLACES,
-    PRODUCTS,
-    PRODUCTS_SHARE,
+    SCALES,
+    STEP,
+    WAVES,
+    Scale,
     Structure,
     brightness,
-    products,
+    contrasts,
+    neighbours,
     signs,
+    waves,
 )
 
 SIDE = 192
 LUMA = (0.299, 0.587, 0.114)
+WAYS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+    lambda square: square,
+    lambda square: square.flip(1),
+    lambda square: square.flip(2),
+    lambda square: square.flip(1, 2),
+    lambda square: square.transpose(1, 2),
+    lambda square: square.transpose(1, 2).flip(1),
+    lambda square: square.transpose(1, 2).flip(2),
+    lambda square: square.transpose(1, 2).flip(1, 2),
+)
+"""To lay squares [n, side, side] down."""
 
 Edit = Callable[[Image.Image], Image.Image]
 
@@ -61,7 +79,8 @@ def test_rows_have_unit_length_and_shares_that_are_known(
     rows = structure(pixels_of(pictures, SIDE))
     assert rows.shape == (len(pictures), DIM) and rows.dtype == torch.float32
     assert torch.allclose(rows.norm(dim=1), torch.ones(len(rows)), atol=1e-5)
-    assert torch.allclose(rows[:, CONTRASTS:].pow(2).sum(dim=1), torch.tensor(PRODUCTS_SHARE), atol=1e-5)
+    for part, own in zip(PARTS, torch.split(rows, [part.dim for part in PARTS], dim=1), strict=True):
+        assert torch.allclose(own.pow(2).sum(dim=1), torch.tensor(part.share), atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [96, 192, 224])
@@ -78,18 +97,18 @@ def test_a_cell_takes_its_share_of_a_pixel_that_lies_in_two() -> None:
     assert torch.allclose(seen, (edges[1:] + edges[:-1]) / 2 - 0.5, atol=0.1)
 
 
-def test_a_sign_says_whether_a_place_is_brighter_than_around(pictures: list[Image.Image]) -> None:
-    """Than the mean of a square three times as wide; scipy filters."""
+@pytest.mark.parametrize("scale", [COARSE, *SCALES], ids=str)
+def test_a_sign_says_whether_a_place_is_brighter_than_around(
+    scale: Scale, pictures: list[Image.Image]
+) -> None:
+    """Squares of cells with one middle; scipy filters."""
     pixels = pixels_of(pictures, SIDE)
-    seen = means(pixels)
-    soft = signs(brightness(pixels)).numpy().reshape(len(pictures), PLACES, PLACES)
-    inner = slice(2, -2)
-    for cells, found in zip(seen, soft, strict=True):
-        place = cells.reshape(PLACES, 2, PLACES, 2).mean(axis=(1, 3))
-        around = uniform_filter(cells, 6, origin=0)[1::2, 1::2]
-        contrast = (place - around)[inner, inner]
-        clear = np.abs(contrast) > 1
-        assert clear.any() and (np.sign(contrast) == np.sign(found[inner, inner]))[clear].all()
+    soft = signs(brightness(pixels), scale).numpy()
+    for cells, found in zip(means(pixels), soft, strict=True):
+        place, around = (uniform_filter(cells, size, mode="nearest")[1::2, 1::2] for size in scale)
+        clear = np.abs(place - around) > 1
+        assert clear.any() and (np.sign(place - around) == np.sign(found))[clear].all()
+    assert soft.shape == (len(pictures), PLACES, PLACES)
     assert np.abs(soft).max() <= 1 and np.mean(np.abs(soft) > 0.7) > 0.6
 
 
@@ -118,40 +137,77 @@ def test_what_is_pasted_into_a_picture_turns_the_signs_where_it_lies(pictures: l
     pixels = pixels_of(pictures, SIDE)
     pasted = pixels.clone()
     pasted[:, :, : SIDE // 2, : SIDE // 2] = pixels.roll(1, dims=0)[:, :, : SIDE // 2, : SIDE // 2]
-    before, after = (signs(brightness(each)).reshape(-1, PLACES, PLACES) for each in (pixels, pasted))
-    away = before[:, PLACES // 2 + 1 :].flatten(1), after[:, PLACES // 2 + 1 :].flatten(1)
-    assert cosines(*away).min() > 0.9
+    before, after = (signs(brightness(each), COARSE) for each in (pixels, pasted))
+    reached = PLACES // 2 + COARSE.around // 4
+    assert cosines(before[:, reached:].flatten(1), after[:, reached:].flatten(1)).min() > 0.9
     assert cosines(before.flatten(1), after.flatten(1)).mean() > 0.65
 
 
 @pytest.mark.parametrize(
-    "edit", [ImageOps.mirror, ImageOps.flip, ImageOps.invert], ids=["mirrored", "flipped", "inverted"]
+    "edit",
+    [
+        ImageOps.mirror,
+        ImageOps.flip,
+        ImageOps.invert,
+        lambda image: image.transpose(Image.Transpose.ROTATE_90),
+        lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    ],
+    ids=["mirrored", "flipped", "inverted", "turned", "turned and mirrored"],
 )
-def test_products_stay_where_signs_turn(edit: Edit, pictures: list[Image.Image]) -> None:
+@pytest.mark.parametrize("products", [neighbours, waves])
+def test_products_stay_where_signs_turn(
+    products: Callable[[torch.Tensor], torch.Tensor], edit: Edit, pictures: list[Image.Image]
+) -> None:
     pixels = pixels_of(pictures, SIDE)
     turned = pixels_of([edit(Image.fromarray(each.permute(1, 2, 0).numpy())) for each in pixels], SIDE)
     before, after = brightness(pixels), brightness(turned)
     assert cosines(products(before), products(after)).min() > 0.99
     # Of all: some pictures are nearly symmetrical.
-    assert cosines(signs(before), signs(after)).median() < 0.3
+    assert cosines(contrasts(before), contrasts(after)).median() < 0.3
 
 
-def test_products_are_of_the_lowest_waves(pictures: list[Image.Image]) -> None:
+def test_a_negative_is_more_like_its_picture_than_strangers_are(
+    pictures: list[Image.Image], structure: Structure
+) -> None:
+    """Both parts of products are as they were, and the third is turned."""
+    negatives = structure(pixels_of([ImageOps.invert(each) for each in pictures], SIDE))
+    similarities = (structure(pixels_of(pictures, SIDE)) * negatives).sum(dim=1)
+    assert (similarities - (NEIGHBOURS.share + WAVES.share - CONTRASTS.share)).abs().max() < 0.05
+
+
+def test_neighbours_are_products_a_step_apart_over_eight_ways(pictures: list[Image.Image]) -> None:
+    """Each of the first quarter of a square; no others are needed, since the ways fold onto it."""
+    seen = brightness(pixels_of(pictures, SIDE))
+    rows, per_scale = neighbours(seen), PLACES // 2 * ((PLACES - STEP) // 2)
+    assert rows.shape == (len(pictures), len(SCALES) * per_scale)
+    for scale, own in zip(SCALES, torch.split(rows, per_scale, dim=1), strict=True):
+        square = signs(seen, scale)
+        laid = [way(square) for way in WAYS]
+        found = own.reshape(len(pictures), PLACES // 2, -1)
+        for y, x in ((0, 0), (3, 5), (7, 6)):
+            product = torch.stack([each[:, y, x] * each[:, y, x + STEP] for each in laid]).mean(dim=0)
+            assert torch.allclose(found[:, y, x], product, atol=1e-5)
+
+
+def test_waves_are_products_of_the_lowest_ones_over_eight_ways(pictures: list[Image.Image]) -> None:
     """Those of one parity, by their distance from zero; scipy transforms."""
     pixels = pixels_of(pictures, SIDE)
-    waves = dctn(means(pixels), axes=(1, 2))
-    places = sorted((y * y + x * x, y, x) for y in range(CELLS) for x in range(CELLS))[1:]
+    waves_of = dctn(means(pixels), axes=(1, 2), norm="ortho")[:, :12, :12] / CELLS
+    waves_of[:, 0, 0] = 0
+    size = np.sqrt(np.mean(waves_of**2, axis=(1, 2), keepdims=True))
+    soft = waves_of / np.sqrt(waves_of**2 + (0.05 * size) ** 2 + 0.01**2)
+    places = sorted((y * y + x * x, y, x) for y in range(12) for x in range(12))[1:]
     pairs = []
-    for parity in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for parity in ((0, 0), (1, 1), (0, 1)):
         alike = [(y, x) for _, y, x in places if (y % 2, x % 2) == parity]
         pairs += [(after[0] ** 2 + after[1] ** 2, first, after) for first, after in pairwise(alike)]
-    rows = products(brightness(pixels)).numpy()
-    assert rows.shape == (len(pictures), PRODUCTS)
-    for column, (_, first, second) in enumerate(sorted(pairs)[:PRODUCTS]):
-        product = waves[:, first[0], first[1]] * waves[:, second[0], second[1]]
-        clear = np.abs(rows[:, column]) > 0.01
-        assert (np.sign(rows[clear, column]) == np.sign(product[clear])).all()
-    assert np.mean(np.abs(rows) > 0.01) > 0.9
+    lowest = [(first, second) for _, first, second in sorted(pairs)[: WAVES.dim]]
+    wanted = np.stack(
+        [soft[:, *a] * soft[:, *b] + soft[:, *a[::-1]] * soft[:, *b[::-1]] for a, b in lowest], axis=1
+    )
+    rows = waves(brightness(pixels)).numpy()
+    assert rows.shape == (len(pictures), WAVES.dim)
+    assert np.allclose(rows, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-3)
 
 
 def test_strangers_have_little_in_common(pictures: list[Image.Image], structure: Structure) -> None:
@@ -163,7 +219,8 @@ def test_strangers_have_little_in_common(pictures: list[Image.Image], structure:
 def test_one_brightness_has_next_to_no_structure_and_a_faint_edge_has(structure: Structure) -> None:
     flat = torch.full((2, 3, SIDE, SIDE), 200, dtype=torch.uint8)
     flat[1, :, : SIDE // 2] = 199
-    assert signs(brightness(flat))[0].norm() < 0.01 and products(brightness(flat))[0].norm() < 0.01
+    seen = brightness(flat)
+    assert all(part(seen)[0].norm() < 0.01 for part in (contrasts, neighbours, waves))
     rows = structure(flat)
     assert rows[0].norm() < 0.1 and rows[1].norm() > 0.5
 
