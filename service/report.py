@@ -2,12 +2,13 @@
 
 Clusters lie in the file as inert JSON, one `<script type="application/json">` each, and a small index of
 all of them; the script turns one page of clusters at a time into elements, so that a browser never holds
-more than a page of images. The file is written piece by piece: memory holds the pictures of one cluster.
+more than a page of images. The file is written piece by piece: memory holds the pictures of a few clusters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from twinlens.engine.calibration import Calibration
 from twinlens.engine.catalog import Failure
+from twinlens.engine.cores import usable_cores
+from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.results import Cluster, Member, Uniqueness
 from twinlens.service.calibration_plot import calibration_view
 from twinlens.service.histogram import histogram
@@ -60,7 +63,7 @@ class Report:
         nearest: float64 [n], similarity of each image to its nearest other one, in [0, 1]; what is not
             finite is left out.
         notices: sentences the reader should see first.
-        preview: a small WebP of an image by id, None where there is none.
+        preview: a small WebP of an image by id, None where there is none; asked by several threads.
         generated: when.
         version: of TwinLens.
         threshold_source: where the threshold comes from, in a few words.
@@ -96,13 +99,23 @@ def write_report(out: Path, report: Report) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    write_page(out, "report.html", _page(report))
+    workers = usable_cores()
+    with ThreadPoolExecutor(workers) as pool:
+        write_page(out, "report.html", _page(report, pool, ahead=2 * workers))
 
 
-def _page(report: Report) -> Mapping[str, Any]:
-    """What the template fills in; the long parts are iterators."""
+def _page(report: Report, pool: Executor, ahead: int) -> Mapping[str, Any]:
+    """What the template fills in; the long parts are iterators.
+
+    So many clusters are made ahead: encoding their pictures is most of the work.
+    """
     paths = Paths.below_common_folder(_all_paths(report))
     pictured = _pictured(report.clusters)
+
+    def clustered(numbered: tuple[int, Cluster]) -> dict[str, Any]:
+        number, cluster = numbered
+        return _cluster(cluster, paths, report.preview if number < pictured else _no_picture)
+
     return {
         "report": report,
         "root": paths.root,
@@ -112,8 +125,7 @@ def _page(report: Report) -> Mapping[str, Any]:
         "evidence": {str(kind): label for kind, label in EVIDENCE.items()},
         "index": (_index_entry(cluster, paths) for cluster in report.clusters),
         "clusters": (
-            _cluster(cluster, paths, report.preview if number < pictured else _no_picture)
-            for number, cluster in enumerate(report.clusters)
+            view for _, view in ordered_map(pool, clustered, enumerate(report.clusters), ahead=ahead)
         ),
         "unique": (_unique(score, paths, report.preview) for score in report.unique),
         "failures": (replace(failure, path=paths.relative(failure.path)) for failure in report.failures),
