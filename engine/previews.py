@@ -24,7 +24,7 @@ LONGEST_SIDE = 200
 _KEPT_QUALITY, _SHOWN_QUALITY = 80, 70
 
 _EFFORT = 0
-"""Of 6: a third of the time of libwebp's usual 4, for a fifth more bytes at the same distance to the picture."""
+"""Of 6: a third of the time of the usual 4, for a fifth more bytes at the same distance to the picture."""
 
 _PLACE = np.dtype("<i8")
 _PLACE_BYTES = 2 * _PLACE.itemsize
