@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.service.reports import ROOT, cluster, identifier, picture, report, unique
 from twinlens.engine.catalog import Failure
+from twinlens.engine.cores import usable_cores
 from twinlens.engine.results import Cluster
 from twinlens.service.page import human_bytes, number_text, similarity_text
 from twinlens.service.report import MEMBERS_SHOWN, PICTURES, Report, write_report
@@ -206,13 +207,15 @@ def test_the_file_says_when_clusters_go_without_pictures(tmp_path: Path) -> None
 
 
 def test_pictures_are_written_while_they_are_read(tmp_path: Path) -> None:
+    """Those of a few clusters for each core are read ahead."""
     sizes: list[int] = []
 
     def preview(_: str) -> bytes:
         sizes.append((tmp_path / "report.html.new").stat().st_size)
         return b"x" * 20_000
 
-    write_report(tmp_path / "report.html", report([cluster("a", "b")] * 40, preview=preview))
+    clusters = [cluster("a", "b")] * (40 * usable_cores())
+    write_report(tmp_path / "report.html", report(clusters, preview=preview))
     assert sizes[-1] > 0.9 * (tmp_path / "report.html").stat().st_size
 
 
