@@ -212,7 +212,7 @@ class Dataset:
         return [location for _, location, _ in self._catalog.sources()]
 
     def preview(self, id_: str) -> bytes | None:
-        """A small WebP of an image, None where there is none."""
+        """A small JPEG or WebP of an image, None where there is none."""
         row = self._catalog.rows_of([id_]).get(id_)
         return None if row is None else self._previews.read(row, id_)
 

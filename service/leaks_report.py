@@ -19,7 +19,7 @@ from twinlens.service.page import (
     EVIDENCE,
     Inline,
     Paths,
-    as_base64,
+    data_uri,
     human_bytes,
     number_text,
     similarity_text,
@@ -27,7 +27,7 @@ from twinlens.service.page import (
 )
 
 PAIRS_SHOWN = 2000
-"""Leaks of one file: what a browser lays out within a second, some 25 MB."""
+"""Leaks of one file: what a browser lays out within a second, some 30 MB."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LeakSet:
         images: how many it holds.
         failures: files that are not part of it.
         find: an image by id.
-        preview: a small WebP of an image by id, None where there is none.
+        preview: a small JPEG or WebP of an image by id, None where there is none.
     """
 
     title: str
@@ -129,7 +129,7 @@ def _image(side: LeakSet, id_: str, paths: Paths) -> Mapping[str, Any]:
         **paths.view(image.path),
         "size": f"{image.width} × {image.height} · {human_bytes(image.size)}" if known else "",
         "kind": f"{image.format.upper()} · sharpness {number_text(image.sharpness)}" if known else "",
-        "picture": as_base64(side.preview(id_)),
+        "picture": data_uri(side.preview(id_)),
     }
 
 

@@ -1,6 +1,6 @@
 """What the HTML files have in common: one self-contained file each, written in one step.
 
-Pictures are WebP data URIs, styles and scripts are those of this package. A content security policy
+Pictures are data URIs, styles and scripts are those of this package. A content security policy
 allows no network and nothing else, so that a file name can never become markup, style or script.
 """
 
@@ -98,9 +98,12 @@ class Inline:
         return cls(Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
 
 
-def as_base64(picture: bytes | None) -> str | None:
-    """A picture as it stands in a data URI."""
-    return None if picture is None else base64.b64encode(picture).decode()
+def data_uri(picture: bytes | None) -> str | None:
+    """A JPEG or a WebP as the source of an image element."""
+    if picture is None:
+        return None
+    kind = "webp" if picture.startswith(b"RIFF") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 @dataclass(frozen=True)

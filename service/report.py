@@ -2,13 +2,12 @@
 
 Clusters lie in the file as inert JSON, one `<script type="application/json">` each, and a small index of
 all of them; the script turns one page of clusters at a time into elements, so that a browser never holds
-more than a page of images. The file is written piece by piece: memory holds the pictures of a few clusters.
+more than a page of images. The file is written piece by piece: memory holds the pictures of one cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
@@ -20,8 +19,6 @@ from numpy.typing import NDArray
 
 from twinlens.engine.calibration import Calibration
 from twinlens.engine.catalog import Failure
-from twinlens.engine.cores import usable_cores
-from twinlens.engine.pipeline import ordered_map
 from twinlens.engine.results import Cluster, Member, Uniqueness
 from twinlens.service.calibration_plot import calibration_view
 from twinlens.service.histogram import histogram
@@ -30,7 +27,7 @@ from twinlens.service.page import (
     EVIDENCE,
     Inline,
     Paths,
-    as_base64,
+    data_uri,
     human_bytes,
     number_text,
     similarity_text,
@@ -42,7 +39,7 @@ MEMBERS_SHOWN = 24
 """Members of one cluster that are shown with a picture; the others are listed by name."""
 
 PICTURES = 30_000
-"""Pictures of members in one file: what browsers open without complaint, some 200 MB."""
+"""Pictures of members in one file: what browsers open without complaint, some 230 MB."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Report:
         nearest: float64 [n], similarity of each image to its nearest other one, in [0, 1]; what is not
             finite is left out.
         notices: sentences the reader should see first.
-        preview: a small WebP of an image by id, None where there is none; asked by several threads.
+        preview: a small JPEG or WebP of an image by id, None where there is none.
         generated: when.
         version: of TwinLens.
         threshold_source: where the threshold comes from, in a few words.
@@ -99,23 +96,13 @@ def write_report(out: Path, report: Report) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    workers = usable_cores()
-    with ThreadPoolExecutor(workers) as pool:
-        write_page(out, "report.html", _page(report, pool, ahead=2 * workers))
+    write_page(out, "report.html", _page(report))
 
 
-def _page(report: Report, pool: Executor, ahead: int) -> Mapping[str, Any]:
-    """What the template fills in; the long parts are iterators.
-
-    So many clusters are made ahead: encoding their pictures is most of the work.
-    """
+def _page(report: Report) -> Mapping[str, Any]:
+    """What the template fills in; the long parts are iterators."""
     paths = Paths.below_common_folder(_all_paths(report))
     pictured = _pictured(report.clusters)
-
-    def clustered(numbered: tuple[int, Cluster]) -> dict[str, Any]:
-        number, cluster = numbered
-        return _cluster(cluster, paths, report.preview if number < pictured else _no_picture)
-
     return {
         "report": report,
         "root": paths.root,
@@ -125,7 +112,8 @@ def _page(report: Report, pool: Executor, ahead: int) -> Mapping[str, Any]:
         "evidence": {str(kind): label for kind, label in EVIDENCE.items()},
         "index": (_index_entry(cluster, paths) for cluster in report.clusters),
         "clusters": (
-            view for _, view in ordered_map(pool, clustered, enumerate(report.clusters), ahead=ahead)
+            _cluster(cluster, paths, report.preview if number < pictured else _no_picture)
+            for number, cluster in enumerate(report.clusters)
         ),
         "unique": (_unique(score, paths, report.preview) for score in report.unique),
         "failures": (replace(failure, path=paths.relative(failure.path)) for failure in report.failures),
@@ -182,7 +170,7 @@ def _member(member: Member, paths: Paths, preview: Callable[[str], bytes | None]
         "evidence": str(member.evidence or ""),
         "size": f"{member.width} × {member.height} · {human_bytes(member.bytes)}" if known else "",
         "kind": kind if known else "",
-        "picture": as_base64(preview(member.id)),
+        "picture": data_uri(preview(member.id)),
     }
 
 
@@ -193,7 +181,7 @@ def _unique(score: Uniqueness, paths: Paths, preview: Callable[[str], bytes | No
         "percentile": "–" if score.percentile is None else f"{score.percentile:.0f}",
         "nearest": None if score.nearest_path is None else paths.view(score.nearest_path),
         "similarity": score.nearest_similarity,
-        "picture": as_base64(preview(score.id)),
+        "picture": data_uri(preview(score.id)),
     }
 
 

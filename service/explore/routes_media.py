@@ -93,7 +93,7 @@ async def thumbnail(request: Request, dataset_id: str, media_id: str) -> Respons
     if id_ not in view.snapshot.position:
         raise NotFound("Media not found")
     place = view.snapshot.find(id_).row
-    preview = await asyncio.to_thread(library.previews(row).read, place, id_)
+    preview = await asyncio.to_thread(library.previews(row).read_webp, place, id_)
     if preview is None:
         raise NotFound("this image has no preview")
     return Response(preview, media_type="image/webp", headers={**_SAFE, **_cached(request)})

@@ -58,7 +58,7 @@ function pictureOf(image) {
   const element = new Image();
   element.alt = "";
   element.decoding = "async";
-  element.src = `data:image/webp;base64,${image.picture}`;
+  element.src = image.picture;
   return element;
 }
 

@@ -1,4 +1,4 @@
-"""Previews are kept as JPEGs in one file, found by row, and handed out as WebP."""
+"""Previews are kept as JPEGs in one file and found by row; who wants a WebP gets one made of it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_a_preview_is_small_and_looks_like_its_image(width: int, height: int, tm
     whole = picture(1, width, height)
     previews = Previews(tmp_path)
     previews.write(0, [encode_preview(whole)])
-    data = previews.read(0, ID)
-    assert data is not None
-    with Image.open(io.BytesIO(data)) as shown:
-        assert shown.format == "WEBP" and max(shown.size) <= LONGEST_SIDE
-        assert shown.width / shown.height == pytest.approx(width / height, rel=0.02)
-        small = np.asarray(whole.resize(shown.size, Image.Resampling.BOX), np.float64)
-        assert np.abs(np.asarray(shown.convert("RGB")) - small).mean() < 12
+    for data, format in ((previews.read(0, ID), "JPEG"), (previews.read_webp(0, ID), "WEBP")):
+        assert data is not None
+        with Image.open(io.BytesIO(data)) as shown:
+            assert shown.format == format and max(shown.size) <= LONGEST_SIDE
+            assert shown.width / shown.height == pytest.approx(width / height, rel=0.02)
+            small = np.asarray(whole.resize(shown.size, Image.Resampling.BOX), np.float64)
+            assert np.abs(np.asarray(shown.convert("RGB")) - small).mean() < 12
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 2), (9000, 2)])
@@ -91,6 +91,12 @@ def test_a_preview_that_the_disk_lost_is_none(tmp_path: Path) -> None:
     assert previews.read(0, ID) is None
 
 
+def test_of_bytes_that_are_no_picture_there_is_no_webp(tmp_path: Path) -> None:
+    previews = Previews(tmp_path)
+    previews.write(0, [bytes(100), encoded(1)])
+    assert previews.read_webp(0, ID) is None and looks_like(previews.read_webp(1, ID), 1)
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
 def test_previews_of_earlier_versions_are_handed_out(suffix: str, tmp_path: Path) -> None:
     previews = Previews(tmp_path)
@@ -98,6 +104,8 @@ def test_previews_of_earlier_versions_are_handed_out(suffix: str, tmp_path: Path
     earlier.parent.mkdir(parents=True)
     picture(5, 64, 48).save(earlier)
     previews.write(1, [encoded(1)])
-    assert looks_like(previews.read(0, ID), 5)
+    assert previews.read(0, ID) == earlier.read_bytes()
+    webp = previews.read_webp(0, ID)
+    assert looks_like(webp, 5) and (webp == earlier.read_bytes()) == (suffix == "webp")
     previews.remove(0, ID)
     assert not earlier.exists() and previews.read(0, ID) is None

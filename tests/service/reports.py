@@ -21,13 +21,13 @@ def identifier(text: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, text.encode("utf-8", "backslashreplace").decode()))
 
 
-def picture(seed: int, side: int = 96) -> bytes:
-    """A small WebP with content."""
+def picture(seed: int, side: int = 96, *, kind: str = "jpeg") -> bytes:
+    """A small JPEG or WebP with content."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(coarse).resize((side, side * 3 // 4), Image.Resampling.BICUBIC).save(
-        out, "WEBP", quality=60
+        out, kind, quality=60
     )
     return out.getvalue()
 

@@ -161,7 +161,7 @@ def test_a_report_is_one_file(work: Path, answer: dict[str, Any]) -> None:
     assert run.stdout.splitlines()[-1] == "report out/leaks.html"
     assert "smaller.jpg  is like  train/astronaut.png  look-alike" in run.stdout
     page = (work / "out" / "leaks.html").read_text()
-    assert page.count("data:image/webp;base64,") == 6 and "broken.jpg" in page
+    assert page.count("data:image/jpeg;base64,") == 6 and "broken.jpg" in page
 
 
 def test_a_folder_that_changed_is_brought_up_to_date(work: Path, answer: dict[str, Any]) -> None:

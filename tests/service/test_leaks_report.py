@@ -93,13 +93,13 @@ def test_no_leaks_is_said(tmp_path: Path) -> None:
         test.remove([image.id])
         text = written(tmp_path / "leaks.html", train, test, 1.0)
     assert "None of 1 test images has a twin among 3 training images" in text
-    assert "data:image/webp" not in text
+    assert "data:image/jpeg" not in text
 
 
 def test_the_most_similar_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     with sets(tmp_path) as (train, test):
         text = written(tmp_path / "leaks.html", train, test, most=1)
-    assert text.count("data:image/webp") == 2
+    assert text.count("data:image/jpeg") == 2
     assert "The 1 most similar of 2 leaks are shown" in text
 
 
