@@ -64,10 +64,10 @@ _NAMESPACE = uuid.UUID("5d2a1f0e-8f3b-5c7d-9a64-1f6f0f7c1f10")
 _UNCALIBRATED = OperatingPoints(strict=0.98, default=0.95, loose=0.90, measured=False)
 _VECTOR_FLOOR = 0.80
 _ABOUT_UNIT = 1e-3
-# Images embedded in one call, and images of one commit. A CPU is fastest with what fits its caches; a large
-# model may leave less room on a GPU.
-_CPU_SHAPE, _CPU_BATCH = 16, 32
+_CPU_CALLS = 2
+"""Of a commit: what a killed run loses is little."""
 _CUDA_MOST = 256
+"""Images of a call and of a commit; a large model may leave less room."""
 
 
 class Dataset:
@@ -110,8 +110,11 @@ class Dataset:
             DatasetExists: the folder holds one already.
             DatasetReadOnly, StorageFull: the folder cannot be written.
         """
-        cuda = embedder.device.startswith("cuda")
-        shape, batch = (largest_call(embedder, _CUDA_MOST),) * 2 if cuda else (_CPU_SHAPE, _CPU_BATCH)
+        if embedder.device.startswith("cuda"):
+            shape = batch = largest_call(embedder, _CUDA_MOST)
+        else:
+            shape = embedder.cpu_call
+            batch = _CPU_CALLS * shape
         meta = {"shape": str(shape), "batch": str(batch), "precision": embedder.precision}
         _make(Path(folder).absolute(), embedder.description, namespace, meta)
         dataset = cls.open(folder, device=embedder.device)

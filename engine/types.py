@@ -172,6 +172,11 @@ class Embedder(Protocol):
         """What `prepare` does, where it needs no torch."""
         return None
 
+    @property
+    def cpu_call(self) -> int:
+        """How many images a CPU takes best in one call: as many as its caches hold the maps of."""
+        return 16
+
     def use_one_core(self) -> None:
         """Keep what the calling thread does from now on to one core, where the model can tell.
 

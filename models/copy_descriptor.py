@@ -65,6 +65,8 @@ class Variant:
         weights, digest: its file, and what `weights.digest` gives for it.
         stages: of its blocks.
         side: of the square, px.
+        cpu_call: pictures that a CPU takes best in one call. Many small ones share what a call takes beside
+            its kernels; the large maps of a large network would take memory.
         wholes: pictures of a call for each that is looked at beside them without its frame. Few are fast; the
             large maps of a large network take memory.
         constant: share of the appended constant in a vector's squared length, where it is as crowded as
@@ -77,15 +79,16 @@ class Variant:
     digest: str
     stages: Sequence[lite.Stage]
     side: int
+    cpu_call: int
     wholes: int
     constant: float
     slope: float
 
 
 VARIANTS = {
-    NAME: Variant("15", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, 64, constant=0.5, slope=0.15),
+    NAME: Variant("15", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, 16, 64, constant=0.5, slope=0.15),
     FAST_NAME: Variant(
-        "15", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, 8, constant=0.5, slope=0.2
+        "15", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, 64, 8, constant=0.5, slope=0.2
     ),
 }
 
@@ -224,6 +227,11 @@ class CopyDescriptorEmbedder(TorchEmbedder):
         self._network.rest.to(self.dtype)
         fuse_for(self._network, device)
         self._maps = self._network.maps
+
+    @property
+    def cpu_call(self) -> int:
+        """How many pictures a CPU takes best in one call."""
+        return self._variant.cpu_call
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.collections_of_pictures import picture
+from tests.collections_of_pictures import fill, picture
 from tests.fakes import ColourGridEmbedder
 from twinlens.engine.dataset import Dataset
 from twinlens.engine.embedding import embed_few, embed_padded, largest_call
@@ -47,9 +48,28 @@ def test_a_device_without_room_for_one_image_says_so() -> None:
         largest_call(Small(0), 256)
 
 
-def test_a_dataset_on_a_small_device_is_made_with_smaller_calls(tmp_path: object) -> None:
-    with Dataset.create(f"{tmp_path}/data", Small(100, "cuda")) as data:
+def test_a_dataset_on_a_small_device_is_made_with_smaller_calls(tmp_path: Path) -> None:
+    with Dataset.create(tmp_path / "data", Small(100, "cuda")) as data:
         assert data.shape == 64
+
+
+class ByFives(Small):
+    """Is fastest with five images."""
+
+    @property
+    def cpu_call(self) -> int:
+        return 5
+
+
+def test_on_a_cpu_a_model_says_how_large_a_call_is(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", 12)
+    embedder = ByFives(1000)
+    with Dataset.create(tmp_path / "data", embedder) as data:
+        data.add(tmp_path / "photos")
+        assert embedder.calls == [5, 5, 5] and len(data) == 12
+    # Whatever a later version of the model finds faster: the last bits of a row may depend on it.
+    with Dataset.open(tmp_path / "data", models=lambda _: Small(1000)) as data:
+        assert data.shape == 5
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 9])
