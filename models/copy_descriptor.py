@@ -86,7 +86,7 @@ class Variant:
 
 
 VARIANTS = {
-    NAME: Variant("15", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, 24, 64, constant=0.5, slope=0.15),
+    NAME: Variant("15", WEIGHTS, WEIGHTS_DIGEST, lite.STAGES, SIDE, 32, 64, constant=0.5, slope=0.15),
     FAST_NAME: Variant(
         "15", FAST_WEIGHTS, FAST_WEIGHTS_DIGEST, lite.SLIM_STAGES, FAST_SIDE, 64, 8, constant=0.5, slope=0.2
     ),

@@ -19,6 +19,12 @@ from twinlens.models.lite import Block, Convolution
 LARGEST_WEIGHT, LARGEST_CODE = 127, 255
 SMALLEST_STEP = 1e-8
 
+LARGE = 4
+"""Maps with more than this part of a picture's side are large."""
+
+LARGE_TOGETHER = 8 * 192**2
+"""Pixels of the pictures of which large maps are there at once: they take most memory."""
+
 Maps = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -67,21 +73,29 @@ class QuantisedMaps:
         stem, *blocks, head = layers
         assert isinstance(stem, Convolution) and isinstance(head, Convolution)
         first = _Convolution(stem, side, PIXELS, next(scales), shift=0.5 * PIXELS.step)
-        self._steps: list[Maps] = [first]
-        after, side = first.after, first.side
+        self._large: list[Maps] = [first]
+        self._small: list[Maps] = []
+        after, inner = first.after, first.side
         for block in blocks:
             assert isinstance(block, Block)
-            step = _Block(block, side, after, scales)
-            self._steps.append(step)
-            after, side = step.after, step.side
-        self._steps.append(_Convolution(head, side, after, None))
+            steps = self._large if LARGE * inner > side else self._small
+            step = _Block(block, inner, after, scales)
+            steps.append(step)
+            after, inner = step.after, step.side
+        self._small.append(_Convolution(head, inner, after, None))
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """The last feature maps."""
-        maps = pixels.contiguous(memory_format=torch.channels_last)
-        for step in self._steps:
-            maps = step(maps)
-        return maps
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        parts = -(-pixels[:, 0].numel() // LARGE_TOGETHER)
+        large = [_through(self._large, part) for part in pixels.chunk(max(1, parts))]
+        return _through(self._small, torch.cat(large))
+
+
+def _through(steps: Sequence[Maps], maps: torch.Tensor) -> torch.Tensor:
+    for step in steps:
+        maps = step(maps)
+    return maps
 
 
 class _Convolution:
