@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from PIL import Image
 
 from tests.models.squares import pixels_of
 from twinlens.engine.errors import InvalidValue
-from twinlens.models import copy_descriptor, load_model
+from twinlens.models import copy_descriptor, load_model, quantised
 from twinlens.models.copy_descriptor import FAST_NAME, NAME, read_network
 from twinlens.models.device import INT8, choose_precision, cpu_computes_int8
 from twinlens.models.quantised import PIXELS, QuantisedMaps, Scale, ranged
@@ -65,6 +67,29 @@ def test_calls_of_any_shape_give_the_same_maps(pictures: list[Image.Image]) -> N
         together = maps(pixels)
         assert torch.equal(torch.cat([maps(pixels[i : i + 1]) for i in range(len(pixels))]), together)
         assert torch.equal(maps(pixels.contiguous()), together)
+
+
+@NEEDS_INT8
+def test_large_maps_are_there_for_a_few_pictures_at_once(
+    pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, ranges = read_network(copy_descriptor.WEIGHTS, copy_descriptor.WEIGHTS_DIGEST)
+    maps = QuantisedMaps(network.layers, ranges, 112)
+    pixels = pixels_of(pictures, 112)
+    pixels = pixels.repeat(-(-60 // len(pixels)), 1, 1, 1)[:60]
+    counts: list[int] = []
+
+    def through(steps: Sequence[quantised.Maps], some: torch.Tensor) -> torch.Tensor:
+        counts.append(len(some))
+        for step in steps:
+            some = step(some)
+        return some
+
+    monkeypatch.setattr(quantised, "_through", through)
+    with torch.inference_mode():
+        together = maps(pixels)
+        assert counts == [20, 20, 20, 60] and 20 * 112**2 <= quantised.LARGE_TOGETHER
+        assert torch.equal(torch.cat([maps(some) for some in pixels.split(7)]), together)
 
 
 @NEEDS_INT8
