@@ -230,8 +230,8 @@ class CopyDescriptorEmbedder(TorchEmbedder):
 
     @property
     def cpu_call(self) -> int:
-        """How many pictures a CPU takes best in one call."""
-        return self._variant.cpu_call
+        """Pictures that a CPU takes best in one call; in floats, maps are larger and all there at once."""
+        return self._variant.cpu_call if self.precision == INT8 else super().cpu_call
 
     def prepare(self, image: Rgb) -> Prepared:
         """The whole picture, squashed to a square: uint8 [side, side, 3]."""

@@ -93,6 +93,13 @@ def test_large_maps_are_there_for_a_few_pictures_at_once(
 
 
 @NEEDS_INT8
+@pytest.mark.parametrize(("name", "count"), [(NAME, 32), (FAST_NAME, 64)])
+def test_calls_are_larger_than_in_floats(name: str, count: int) -> None:
+    assert load_model(name, device="cpu", precision=INT8).cpu_call == count
+    assert load_model(name, device="cpu", precision="float32").cpu_call == 16
+
+
+@NEEDS_INT8
 def test_auto_is_int8_on_a_cpu_that_can() -> None:
     assert load_model(NAME, device="cpu").precision == INT8
     assert choose_precision("auto", "cpu", quantised=True) == INT8
